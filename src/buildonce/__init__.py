@@ -1,0 +1,1 @@
+"""buildonce: one locked dependency set, every format, the same installed files."""

@@ -1,0 +1,90 @@
+"""Every failure a user can meet, with the exit code and the next step it carries.
+
+Library code raises these and never prints or exits; ``buildonce.cli`` is the one place that turns them into text.
+The exit codes are part of the command's contract (``docs/reference/exit-codes.md``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+__all__ = [
+    "BuildError",
+    "ConfigurationError",
+    "LockError",
+    "MissingToolError",
+    "Problem",
+    "ReleaseError",
+    "SourceError",
+    "VerificationError",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """One thing that is wrong: what happened, where (file and key path), and the next step."""
+
+    message: str
+    where: str = ""
+    hint: str = ""
+
+
+class ReleaseError(Exception):
+    """Something the user has to know about. Holds one problem or several, all shown at once.
+
+    ``log`` is the end of a tool's output, shown below the message; ``log_path`` names the file that holds all of it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str = "",
+        hint: str = "",
+        log: str = "",
+        log_path: str = "",
+        more: tuple[Problem, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.problems = (Problem(message=message, where=where, hint=hint), *more)
+        self.log = log
+        self.log_path = log_path
+
+    @classmethod
+    def of(cls, problems: tuple[Problem, ...]) -> Self:
+        """One error that carries all of *problems*; the first is the headline."""
+        first, *rest = problems
+        return cls(first.message, where=first.where, hint=first.hint, more=tuple(rest))
+
+
+class ConfigurationError(ReleaseError):
+    """``pyproject.toml``, ``[tool.release]`` or a target says something that cannot be."""
+
+    exit_code = 3
+
+
+class LockError(ConfigurationError):
+    """A lock is missing, stale, without sha256, or does not cover the target."""
+
+
+class SourceError(ReleaseError):
+    """The checkout cannot give a unique version: dirty, shallow, no repository, no tag."""
+
+
+class BuildError(ReleaseError):
+    """A tool that was asked to build something failed."""
+
+
+class VerificationError(ReleaseError):
+    """Bytes are not what they should be: a hash, a signature, a file of an artifact."""
+
+    exit_code = 4
+
+
+class MissingToolError(ReleaseError):
+    """A program is not on this machine; the hint is the line that installs it."""
+
+    exit_code = 5

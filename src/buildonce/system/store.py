@@ -1,0 +1,136 @@
+"""The content-addressed store, shared by all projects of a user.
+
+Verified on read: a corrupt entry is made again, never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildonce.errors import ReleaseError
+from buildonce.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from buildonce.model import Digest
+
+__all__ = ["Store"]
+
+
+class Store:
+    """Files by their sha256 (``files/ab/<sha256>/<name>``) and folders by the digest of all that they were made from.
+
+    Safe for several processes at once: every entry is made aside and moved into place.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def make_sure_it_can_be_written(self) -> None:
+        """Raise a :class:`ReleaseError` that says what to do when the store's place is read-only."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with files.scratch(self.root, "probe"):
+                pass
+        except OSError as error:
+            raise ReleaseError(
+                f"the store cannot be written: {error.strerror}",
+                where=str(self.root),
+                hint="set BUILDONCE_STORE to a folder that can be written",
+            ) from error
+
+    def place(self, sha256: str, filename: str) -> Path:
+        """Where the file with these bytes and this name is, or would be."""
+        return self.root / "files" / sha256[:2] / sha256 / filename
+
+    def file(self, sha256: Digest, filename: str) -> Path | None:
+        """The stored file, its bytes checked now, or None. A file that is not what its name says is removed."""
+        path = self.place(sha256, filename)
+        try:
+            if files.sha256_file(path) == sha256:
+                return path
+        except FileNotFoundError:
+            return None
+        path.unlink(missing_ok=True)
+        return None
+
+    def add(self, source: Path, filename: str) -> Path:
+        """Move the finished file *source* (on any file system) into the store; answers its place."""
+        path = self.place(files.sha256_file(source), filename)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.scratch(self.root, "add") as aside:
+            moved = Path(shutil.move(source, aside / filename))
+            moved.chmod(0o644)
+            moved.replace(path)
+        return path
+
+    def folder(self, kind: str, key: Digest, make: Callable[[Path], None], *, quick: bool = False) -> Path:
+        """The folder of *kind* made from *key*; *make* fills an empty one when it is missing or was changed.
+
+        Every file's sha256 is checked against the listing taken when it was made; with *quick* (for roots of thousands
+        of files) size, mode and modification time are.
+        """
+        path, listing = self.root / kind / key, self.root / kind / f"{key}.json"
+        if path.is_dir() and listing.is_file():
+            if json.loads(listing.read_bytes()) == _listing(path, quick=quick):
+                return path
+            _remove(path)
+        listing.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.scratch(path.parent, key[:12]) as aside:
+            made = aside / "made"
+            made.mkdir(mode=0o755)
+            make(made)
+            found = json.dumps(_listing(made, quick=quick)).encode()
+            try:
+                made.replace(path)
+            except OSError:  # another process made the same folder in the meantime
+                if not listing.is_file():
+                    _remove(path)
+                    made.replace(path)
+            files.write_atomically(listing, found)
+        return path
+
+
+def _listing(root: Path, *, quick: bool) -> list[list[str | int]]:
+    """Every file and link below *root* with what must not change.
+
+    One scan and one read a file: thousands are checked.
+    """
+    rows = [_row(entry, len(str(root)) + 1, quick=quick) for entry in _leaves(str(root))]
+    return sorted(rows, key=lambda row: str(row[0]))
+
+
+def _leaves(folder: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _leaves(entry.path)
+            else:
+                yield entry
+
+
+def _row(entry: os.DirEntry[str], prefix: int, *, quick: bool) -> list[str | int]:
+    path = entry.path[prefix:]
+    if entry.is_symlink():
+        return [path, "link", os.readlink(entry.path)]  # noqa: PTH115 - ten thousand Path objects take as long as reading
+    if quick:
+        status = entry.stat(follow_symlinks=False)
+        return [path, stat.S_IMODE(status.st_mode), status.st_size, status.st_mtime_ns]
+    with open(entry.path, "rb", buffering=0) as stream:  # noqa: PTH123 - as above
+        mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+        return [path, mode, hashlib.file_digest(stream, "sha256").hexdigest()]
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder even when something inside has no write permission."""
+    for folder, _, _ in os.walk(path):
+        Path(folder).chmod(0o755)
+    shutil.rmtree(path, ignore_errors=True)
