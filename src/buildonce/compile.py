@@ -1,0 +1,192 @@
+"""Wheels that are made here: the project's own, and those of locked sdists that have no wheel for a target.
+
+All of it happens in the target's build root, without network, from a locked build environment, at fixed
+paths, and the result is normalised: the same inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final
+
+from packaging.metadata import parse_email
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+
+from buildonce import buildenv, missing, normalise, sdists, wheels
+from buildonce.errors import BuildError
+from buildonce.model import Wheel
+from buildonce.system import compress, files, zipped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from buildonce.model import Chosen, Target
+    from buildonce.protocols import Runner
+    from buildonce.system.store import Store
+
+__all__ = ["project", "sdist"]
+
+_RECIPE: Final = 1  # another number when anything that decides a compiled wheel's bytes changes here
+_CLOCK: Final = 315532800  # 1980: an sdist has no commit; a constant keeps compiled wheels free of time
+_LOG_END: Final = 256 << 10
+
+
+def project(
+    clone: Path, *, env: Path, runner: Runner, epoch: int, into: Path, log: Path | None = None
+) -> tuple[Path, Path]:
+    """Build the sdist of the clean *clone*, and its wheel from that sdist; answers (wheel, sdist), in *into*.
+
+    *epoch* is the commit's time. Raises :class:`BuildError` when the backend fails or the two disagree about
+    name or version.
+    """
+    environment = {"SOURCE_DATE_EPOCH": str(epoch)}
+    with files.scratch(into, "own") as aside:
+        raw = _built("sdist", clone, aside / "sdist", env=env, runner=runner, environment=environment, log=log)
+        source = normalise.sdist(raw, aside / "normal", epoch=epoch)
+        top = sdists.unpack(source, aside / "unpacked")
+        raw = _built("wheel", top, aside / "wheel", env=env, runner=runner, environment=environment, log=log)
+        made = normalise.wheel(raw, aside / "normal")
+        _same_version(made, source, top)
+        return made.replace(into / made.name), source.replace(into / source.name)
+
+
+def _built(
+    kind: buildenv.Distribution,
+    source: Path,
+    out: Path,
+    *,
+    env: Path,
+    runner: Runner,
+    environment: dict[str, str],
+    log: Path | None,
+) -> Path:
+    answer = buildenv.call(kind, env=env, source=source, out=out, runner=runner, environment=environment, log=log)
+    name = json.loads(answer)
+    if not isinstance(name, str) or "/" in name or not (out / name).is_file():
+        raise BuildError(f"the build backend says that it made {name!r}, which is not there", log_path=str(log or ""))
+    return out / name
+
+
+def _same_version(wheel: Path, source: Path, unpacked: Path) -> None:
+    """Raise unless both artifacts say one name and one version, in their names and in their metadata."""
+    try:
+        by_wheel = parse_wheel_filename(wheel.name)[:2]
+        by_sdist = parse_sdist_filename(source.name)
+    except (InvalidSdistFilename, InvalidWheelFilename) as error:
+        raise BuildError(f"the build backend gave a wrong file name: {error}") from error
+    facts = wheels.admit(wheel)
+    raw, _ = parse_email((unpacked / "PKG-INFO").read_bytes()) if (unpacked / "PKG-INFO").is_file() else ({}, {})
+    told = {
+        "the wheel's name": (str(by_wheel[0]), str(by_wheel[1])),
+        "the wheel's metadata": (canonicalize_name(facts.name), facts.version),
+        "the sdist's name": (str(by_sdist[0]), str(by_sdist[1])),
+        "the sdist's metadata": (canonicalize_name(raw.get("name", "")), raw.get("version", "")),
+    }
+    if len(set(told.values())) > 1:
+        raise BuildError(
+            "the wheel and the sdist disagree: "
+            + ", ".join(f"{who} is {' '.join(what)}" for who, what in told.items()),
+            hint="the version has to come from the sdist's PKG-INFO when there is no git repository",
+        )
+
+
+def sdist(
+    chosen: Chosen,
+    path: Path,
+    *,
+    env: Path,
+    runner: Runner,
+    store: Store,
+    target: Target,
+    root_key: str,
+    apt: Sequence[str] = (),
+    log: Path | None = None,
+) -> Wheel:
+    """Compile the locked sdist *path* for *target*, or take the wheel that was made of the same inputs.
+
+    *env* comes from :func:`buildenv.make`, *root_key* names the content of the build root, *apt* are the OS
+    packages that the project names for this sdist. The wheel's build tag names the target (``1deb12``), so
+    that wheels of two targets never share a file name. Raises :class:`BuildError` with the end of the log
+    and, where the compiler says it, the package that is missing.
+    """
+    key = files.sha256_bytes(
+        json.dumps(
+            {
+                "recipe": _RECIPE,
+                "sdist": chosen.file.sha256,
+                "environment": buildenv.key(env),
+                "hook": files.sha256_file(buildenv.hook_script()),
+                "root": root_key,
+                "target": target.name,
+                "apt": sorted(apt),
+                "compressor": [compress.COMPRESSOR, zipped.LEVEL],
+            },
+            sort_keys=True,
+        ).encode()
+    )
+
+    def make(into: Path) -> None:
+        with files.scratch(into.parent, "compile") as aside:
+            source = sdists.unpack(path, aside / "source")
+            try:
+                raw = _built(
+                    "wheel",
+                    source,
+                    aside / "raw",
+                    env=env,
+                    runner=runner,
+                    environment={"SOURCE_DATE_EPOCH": str(_CLOCK)},
+                    log=log,
+                )
+            except BuildError as error:
+                raise _explained(error, chosen, target, apt, log) from error
+            made = normalise.wheel(raw, into, build_tag=_build_tag(target))
+            _is(made, chosen)
+
+    (made,) = store.folder("compiled", key, make).glob("*.whl")
+    return Wheel(
+        name=chosen.name,
+        version=chosen.version,
+        path=made,
+        sha256=files.sha256_file(made),
+        size=made.stat().st_size,
+        sdist=chosen.file,
+    )
+
+
+def _build_tag(target: Target) -> str:
+    """``1deb12`` for the revision ``+deb12``: a build tag begins with a digit and has no hyphen (PEP 491)."""
+    return "1" + re.sub(r"[^a-z0-9.]", "", target.revision.lower())
+
+
+def _is(made: Path, chosen: Chosen) -> None:
+    facts = wheels.admit(made)
+    if (canonicalize_name(facts.name), facts.version) != (chosen.name, chosen.version):
+        raise BuildError(
+            f"the sdist of {chosen.name} {chosen.version} built {facts.name} {facts.version}",
+            where=chosen.file.filename,
+        )
+
+
+def _explained(error: BuildError, chosen: Chosen, target: Target, apt: Sequence[str], log: Path | None) -> BuildError:
+    """The same error with what the compiler missed as its headline, and the next step."""
+    output = error.log
+    if log is not None and log.is_file():
+        output = log.read_bytes()[-_LOG_END:].decode(errors="replace")
+    found, what = missing.find(output), f"{chosen.name} {chosen.version} does not compile for {target.name}"
+    if found:
+        message, hint = f"{what}: {found[0].what} is missing", missing.hint(chosen.name, found, apt)
+    elif missing.wants_network(output):
+        message = f"{what}: it tried to download something"
+        hint = "builds have no network: lock a version that has a wheel for the target"
+    else:
+        message, hint = f"{what}: {error}", error.problems[0].hint
+    return BuildError(message, where=chosen.file.filename, hint=hint, log=error.log, log_path=error.log_path)
