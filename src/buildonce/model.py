@@ -95,7 +95,7 @@ class Source:
     tree: str  # git's digest of the content, 40 hexadecimal digits
     epoch: int  # the committer's time: SOURCE_DATE_EPOCH of everything
     tag: str  # the tag on this commit, or ""
-    url: str  # where origin is, without credentials, or ""
+    url: str  # where the project says that its source is, or ""; never the checkout's origin, which differs by machine
     dirty: Digest | None  # digest of the local changes (--allow-dirty), never publishable; None when clean
     changes: tuple[Change, ...] = ()
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from buildonce.model import DebPin, Digest, Source, Target, Tree, Version, Wheel, Wheelhouse
+    from buildonce.oci.packages import Package
     from buildonce.project import Project
+    from buildonce.system.store import Store
 
 __all__ = ["Stage", "prefix"]
 
@@ -33,7 +35,9 @@ class Stage:
     tree: Tree
     debs: tuple[DebPin, ...]  # the target's locked OS packages
     deb_files: tuple[Path, ...]  # the same, as verified files of the store, in the same order
+    runtime: tuple[Package, ...]  # those of them that the application needs to run
     scripts: tuple[str, ...]  # console scripts of the project's own wheel, sorted
+    store: Store  # where a builder keeps what it may use again
     digest: Digest
 
     @property

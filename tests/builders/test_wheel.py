@@ -25,6 +25,7 @@ from buildonce.model import Artifact, ArtifactKind, Bind, Command, Entry, Outcom
 from buildonce.system import files, share
 from tests import backends
 from tests.builders import small_stage
+from tests.oci import image_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -156,7 +157,7 @@ def test_lock_names_every_wheel_and_what_it_needs(stage: Stage, house: Path) -> 
 
 
 def test_dependencies_count_extras_of_what_is_there_and_markers_of_the_target(tmp_path: Path) -> None:
-    facts = wheels.facts(small_stage.make_wheel(tmp_path, "a", "1", {"a.py": ""}))
+    facts = wheels.facts(image_stage.make_wheel(tmp_path, "a", "1", {"a.py": ""}))
     asking = replace(
         facts,
         requires_dist=(
@@ -217,7 +218,7 @@ def test_other_installers_take_it_offline(installer: str, house: Path) -> None:
 def test_other_installers_refuse_a_changed_wheel(installer: str, house: Path, tmp_path: Path) -> None:
     changed = shutil.copytree(house, tmp_path / "house")
     (wheel,) = (changed / "wheels").glob("click-*")
-    other = small_stage.make_wheel(tmp_path, "click", "8.1.7", {"click/__init__.py": "evil = True\n"})
+    other = image_stage.make_wheel(tmp_path, "click", "8.1.7", {"click/__init__.py": "evil = True\n"})
     wheel.write_bytes(other.read_bytes())
     outcome = _run(f"{VENV}{INSTALLERS[installer]} >&2", *_tools(), house=changed)
     assert outcome.returncode != 0
@@ -334,14 +335,14 @@ def _lying_wheel(house: Path) -> None:
 
 def _escaping_wheel(house: Path) -> None:
     (wheel,) = (house / "wheels").glob("click-*")
-    made = small_stage.make_wheel(house, "click", "8.1.7", {"../../../../evil.py": "evil = 1\n"})
+    made = image_stage.make_wheel(house, "click", "8.1.7", {"../../../../evil.py": "evil = 1\n"})
     made.replace(wheel)
     _tell(house, wheel)
 
 
 def _two_owners(house: Path) -> None:
     (wheel,) = (house / "wheels").glob("click-*")
-    made = small_stage.make_wheel(house, "click", "8.1.7", {"tinyapp/__init__.py": "evil = 1\n"})
+    made = image_stage.make_wheel(house, "click", "8.1.7", {"tinyapp/__init__.py": "evil = 1\n"})
     made.replace(wheel)
     _tell(house, wheel)
 

@@ -51,7 +51,7 @@ class Member:
 
 def write_tar(out: IO[bytes], members: Iterable[Member], *, mtime: int = EPOCH) -> None:
     """Write *members*, sorted by path; folders must be among them where their mode matters."""
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive:
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 16) as archive:
         for member in sorted(members, key=lambda m: m.path):
             info = tarfile.TarInfo(member.path)
             info.mtime, info.mode = mtime, member.mode

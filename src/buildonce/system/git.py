@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from buildonce.model import Command
 
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from buildonce.model import Outcome
     from buildonce.protocols import Runner
 
-__all__ = ["Git", "public_url"]
+__all__ = ["Git"]
 
 # What hooks and aliases get from git would lead to their repository (`git rev-parse --local-env-vars`); the
 # pathspec variables change what a name means.
@@ -77,20 +75,3 @@ class Git:
     def names(self, *arguments: str) -> list[str]:
         """The answer of a command with -z: file names, any of them."""
         return [name for name in os.fsdecode(self.run(*arguments).stdout).split("\0") if name]
-
-
-def public_url(url: str) -> str:
-    """The address for readers: one spelling for ssh and https, no credentials; "" for a local folder."""
-    scp = re.fullmatch(r"(?:[^@/:]+@)?([^@/:]+\.[^@/:]+):(?!//)/*(.+)", url)  # git-clone(1), "scp-like syntax"
-    if scp:
-        url = f"ssh://{scp[1]}/{scp[2]}"
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return ""
-    if parts.scheme not in {"http", "https", "ssh", "git", "git+ssh"} or not host:
-        return ""
-    shown = f"{host}:{port}" if port and parts.scheme in {"http", "https"} else host
-    scheme = "http" if parts.scheme == "http" else "https"
-    return f"{scheme}://{shown}{parts.path.rstrip('/').removesuffix('.git')}"

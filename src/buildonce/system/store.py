@@ -5,6 +5,8 @@ Verified on read: a corrupt entry is made again, never used.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -77,26 +79,43 @@ class Store:
         Every file's sha256 is checked against the listing taken when it was made; with *quick* (for roots of thousands
         of files) size, mode and modification time are.
         """
-        path, listing = self.root / kind / key, self.root / kind / f"{key}.json"
-        if path.is_dir() and listing.is_file():
-            if json.loads(listing.read_bytes()) == _listing(path, quick=quick):
-                return path
-            _remove(path)
-        listing.unlink(missing_ok=True)
+        path = self.root / kind / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        with files.scratch(path.parent, key[:12]) as aside:
+        with _alone(path.with_name(f".{key}.lock")):
+            if not _is_whole(path, quick=quick):
+                self._make(path, make, quick=quick)
+        return path
+
+    def _make(self, path: Path, make: Callable[[Path], None], *, quick: bool) -> None:
+        _listed(path).unlink(missing_ok=True)
+        _remove(path)
+        with files.scratch(path.parent, path.name[:12]) as aside:
             made = aside / "made"
             made.mkdir(mode=0o755)
             make(made)
             found = json.dumps(_listing(made, quick=quick)).encode()
-            try:
-                made.replace(path)
-            except OSError:  # another process made the same folder in the meantime
-                if not listing.is_file():
-                    _remove(path)
-                    made.replace(path)
-            files.write_atomically(listing, found)
-        return path
+            made.replace(path)
+            files.write_atomically(_listed(path), found)
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """One process at a time makes an entry; who comes second finds it made."""
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _listed(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _is_whole(path: Path, *, quick: bool) -> bool:
+    try:
+        expected = json.loads(_listed(path).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return path.is_dir() and bool(expected == _listing(path, quick=quick))
 
 
 def _listing(root: Path, *, quick: bool) -> list[list[str | int]]:
@@ -130,7 +149,7 @@ def _row(entry: os.DirEntry[str], prefix: int, *, quick: bool) -> list[str | int
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder even when something inside has no write permission."""
+    """Remove a folder, if it is there, even when something inside has no write permission."""
     for folder, _, _ in os.walk(path):
         Path(folder).chmod(0o755)
     shutil.rmtree(path, ignore_errors=True)

@@ -115,9 +115,7 @@ def _startup(archive: Archive, found: WheelFacts) -> Iterator[str]:
             yield member.name
         elif not rest and first.endswith(".pth"):
             text = archive.read(member, 1 << 20)
-            if hashlib.sha256(text).hexdigest() not in _KNOWN_PTH and any(
-                map(_does_something, text.splitlines())
-            ):
+            if hashlib.sha256(text).hexdigest() not in _KNOWN_PTH and any(map(_does_something, text.splitlines())):
                 yield member.name
 
 
@@ -134,9 +132,7 @@ def _lies(archive: Archive, rows: dict[str, tuple[str, str]], found: WheelFacts)
         row = rows.pop(member.name, None)
         if row is None and member.name in exempt:
             continue
-        why = (
-            "it is not in RECORD" if row is None else _lie(archive, member, row, is_record=member.name == own)
-        )
+        why = "it is not in RECORD" if row is None else _lie(archive, member, row, is_record=member.name == own)
         if why:
             yield from refusal(archive.name, member.name, why).problems
     for name in rows:

@@ -78,9 +78,7 @@ def gather(archive: Archive) -> tuple[WheelFacts, bytes]:
     except InvalidWheelFilename as error:
         raise refusal(wheel, "", str(error)) from error
     dist_info = _dist_info(archive, name, version)
-    metadata = _metadata(
-        _text(archive, f"{dist_info}/METADATA"), f"{dist_info}/METADATA", wheel, name, version
-    )
+    metadata = _metadata(_text(archive, f"{dist_info}/METADATA"), f"{dist_info}/METADATA", wheel, name, version)
     purelib = _wheel_file(_text(archive, f"{dist_info}/WHEEL"), f"{dist_info}/WHEEL", wheel, tags)
     entry_points = tuple(sorted(_scripts(archive, f"{dist_info}/entry_points.txt")))
     facts = WheelFacts(
@@ -103,9 +101,7 @@ def _dist_info(archive: Archive, name: str, version: Version) -> str:
     tops = sorted({member.name.split("/", 1)[0] for member in archive.members if "/" in member.name})
     found = [top for top in tops if top.endswith(".dist-info")]
     if len(found) != 1:
-        raise refusal(
-            archive.name, "", f"it has {len(found)} .dist-info folders instead of one: {', '.join(found)}"
-        )
+        raise refusal(archive.name, "", f"it has {len(found)} .dist-info folders instead of one: {', '.join(found)}")
     (dist_info,) = found
     stem = dist_info.removesuffix(".dist-info")
     said_name, _, said_version = stem.rpartition("-")
@@ -141,8 +137,7 @@ def _metadata(text: str, member: str, wheel: str, name: str, version: Version) -
 def _wheel_file(text: str, member: str, wheel: str, tags: frozenset[Tag]) -> bool:
     """Whether the root is purelib. The format has headers of which only these matter to an installer."""
     rows = [
-        (key.strip().lower(), value.strip())
-        for key, _, value in (line.partition(":") for line in text.splitlines())
+        (key.strip().lower(), value.strip()) for key, _, value in (line.partition(":") for line in text.splitlines())
     ]
     headers = dict(rows)
     if headers.get("wheel-version", "").split(".")[0] != "1":
@@ -170,9 +165,7 @@ def _scripts(archive: Archive, member: str) -> Iterator[Script]:
     try:
         parser.read_string(_text(archive, member))
     except configparser.Error as error:
-        raise refusal(
-            archive.name, member, f"it cannot be understood ({error.message.splitlines()[0]})"
-        ) from error
+        raise refusal(archive.name, member, f"it cannot be understood ({error.message.splitlines()[0]})") from error
     for section in ("console_scripts", "gui_scripts"):
         for name, value in parser.items(section) if parser.has_section(section) else ():
             reference = _REFERENCE.fullmatch(value)
@@ -187,9 +180,7 @@ def _scripts(archive: Archive, member: str) -> Iterator[Script]:
 
 def _names(*dotted: str) -> bool:
     """Whether all parts can be written in an import statement: installing writes them into a program."""
-    return all(
-        part.isidentifier() and not keyword.iskeyword(part) for path in dotted for part in path.split(".")
-    )
+    return all(part.isidentifier() and not keyword.iskeyword(part) for path in dotted for part in path.split("."))
 
 
 def _tags(text: str) -> frozenset[Tag]:

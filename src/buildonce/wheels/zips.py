@@ -72,18 +72,14 @@ class Archive:
         or others.
         """
         size = crc = 0
-        for piece in (
-            _inflated(self._stream, member, self.name) if member.deflated else _stored(self._stream, member)
-        ):
+        for piece in _inflated(self._stream, member, self.name) if member.deflated else _stored(self._stream, member):
             size += len(piece)
             if size > member.size:
                 break
             crc = zlib.crc32(piece, crc)
             yield piece
         if size != member.size or crc != member.crc:
-            raise refusal(
-                self.name, member.name, "its bytes are not those of the zip's directory (size or CRC)"
-            )
+            raise refusal(self.name, member.name, "its bytes are not those of the zip's directory (size or CRC)")
 
     def read(self, member: Member, limit: int) -> bytes:
         """All bytes of a small *member*; one above *limit* bytes is refused."""
@@ -166,11 +162,7 @@ def _directory64(stream: IO[bytes], end: int, wheel: str) -> tuple[int, int, int
     stream.seek(start)
     magic, length, _, _, disk, start_disk, here, count, size, offset = _END64.unpack(stream.read(_END64.size))
     locator, locator_disk, place, disks = _LOCATOR64.unpack(stream.read(_LOCATOR64.size))
-    plain = (
-        (disk, start_disk, locator_disk, disks) == (0, 0, 0, 1)
-        and here == count
-        and length == _END64.size - 12
-    )
+    plain = (disk, start_disk, locator_disk, disks) == (0, 0, 0, 1) and here == count and length == _END64.size - 12
     if magic != b"PK\6\6" or locator != b"PK\6\7" or place != start or not plain:
         raise refusal(wheel, "", "its zip64 end record does not agree with itself")
     return start, count, size, offset
@@ -240,9 +232,7 @@ def _member(stream: IO[bytes], info: zipfile.ZipInfo, wheel: str) -> tuple[Membe
     if (flags | info.flag_bits) & _ENCRYPTED:
         raise refusal(wheel, info.filename, "it is encrypted")
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise refusal(
-            wheel, info.filename, f"it is packed with method {method}; wheels are stored or deflated"
-        )
+        raise refusal(wheel, info.filename, f"it is packed with method {method}; wheels are stored or deflated")
     if _UNICODE_PATH in {*_extra_fields(extra), *_extra_fields(info.extra)}:
         raise refusal(wheel, info.filename, "it has a second name in an extra field")
     offset = info.header_offset + _LOCAL.size + name_length + extra_length

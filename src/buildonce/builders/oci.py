@@ -1,0 +1,116 @@
+"""The format "oci": an image assembled without a daemon, in one archive that docker, podman and skopeo load.
+
+Layers from what changes seldom to what changes with every commit: the distribution's libraries, the
+interpreter, each heavy dependency, the other dependencies, the application. Reference: OCI image
+specification 1.1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from buildonce.errors import VerificationError
+from buildonce.model import Artifact, ArtifactKind, Contents, Format
+from buildonce.oci import application, base, configuration, foreign, layers, layout, reading, rules
+from buildonce.system import files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from buildonce.model import Entry
+    from buildonce.protocols import Runner
+    from buildonce.stage import Stage
+
+__all__ = ["OciBuilder"]
+
+_ANNOTATION: Final = "org.opencontainers.image."
+
+
+class OciBuilder:
+    """Makes and reads ``<name>-<version>-<target>.oci.tar``."""
+
+    format: Format = "oci"
+    kinds: tuple[ArtifactKind, ...] = ("oci",)
+
+    def build(self, stage: Stage, into: Path, runner: Runner) -> tuple[Artifact, ...]:
+        """Write the archive into *into*. Layers that were packed before come from the store.
+
+        Raises :class:`BuildError` when an OS package or a library is not in the lock, and
+        :class:`buildonce.errors.ConfigurationError` when nothing says what the image runs or its base image
+        cannot be used.
+        """
+        image, meant = _assemble(stage, runner)
+        path = into / f"{stage.project.name}-{stage.version.pep440}-{stage.target.name}.oci.tar"
+        layout.write(path, image)
+        return (
+            Artifact(
+                kind="oci",
+                path=path,
+                sha256=files.sha256_file(path),
+                size=path.stat().st_size,
+                target=stage.target.name,
+                extras=meant,
+            ),
+        )
+
+    def read(self, artifact: Path, kind: ArtifactKind, *, name: str, interpreter: str) -> Contents:  # noqa: ARG002
+        """Every file and link of the container, its special folders, and its configuration as
+        ``image:config``.
+
+        Raises :class:`VerificationError` that names the blob or the file that is not what it should be.
+        """
+        found = reading.read(artifact)
+        if interpreter and not any(entry.path == interpreter.lstrip("/") for entry in found.entries):
+            raise VerificationError(f"the image has no {interpreter}", where=artifact.name)
+        return Contents(name=found.name, version=found.version, entries=found.entries)
+
+
+def _assemble(stage: Stage, runner: Runner) -> tuple[layout.Image, tuple[Entry, ...]]:
+    """The image, and what it is meant to show beside the Tree."""
+    store, project = stage.store, stage.project
+    given = foreign.read(project.settings.image.base, project.root, stage.target, store)
+    below = () if given else base.plans(stage.runtime, rules=rules.read(), target=stage.target, runner=runner)
+    share = application.Share(
+        name=project.name, prefix=stage.prefix, own=stage.own.name, tree=stage.tree, root=stage.tree_root
+    )
+    extras = application.extras(project.settings.service, project.name, stage.path / "sbom.cdx.json")
+    packed = layers.pack_all((*below, *application.plans(share, extras)), store)
+    seen = given.entries if given else tuple(e for layer in packed[: len(below)] for e in layer.entries)
+    process = application.process(
+        share,
+        settings=project.settings,
+        scripts=stage.scripts,
+        interpreter=stage.target.interpreter,
+        environment=given.environment if given else {},
+        has_tini=any(entry.path == application.TINI for entry in seen),
+        labels=_labels(stage, given),
+    )
+    container = configuration.container(process)
+    stack = (*(given.layers if given else ()), *packed)
+    image = layout.Image(
+        reference=f"{project.name}:{stage.version.oci}",
+        config=configuration.document(container, stack, debian=stage.target.architecture, epoch=stage.source.epoch),
+        layers=stack,
+        annotations=process.labels,
+    )
+    return image, tuple(sorted((*seen, *layers.entries_of(extras), reading.config_entry(container))))
+
+
+def _labels(stage: Stage, given: foreign.Base | None) -> dict[str, str]:
+    """The annotations of the specification, which are also the labels; only what is known."""
+    project, urls = stage.project, {key.lower(): value for key, value in stage.project.urls}
+    known = {
+        "authors": ", ".join(project.authors),
+        "created": configuration.timestamp(stage.source.epoch),
+        "description": project.summary,
+        "documentation": urls.get("documentation", ""),
+        "licenses": project.license,
+        "revision": stage.source.commit,
+        "source": stage.source.url,
+        "title": project.name,
+        "url": urls.get("homepage", ""),
+        "version": stage.version.pep440,
+        "base.digest": f"sha256:{given.digest}" if given else "",
+        "base.name": given.name if given else "",
+    }
+    return {f"{_ANNOTATION}{key}": value for key, value in known.items() if value}

@@ -1,0 +1,115 @@
+"""The options that every command has, and the machine they describe."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from buildonce.system import System
+    from buildonce.system.run import HostRunner
+
+__all__ = ["Common", "common", "system"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Common:
+    """The values of the options that every command has."""
+
+    root: Path  # the project
+    json: bool
+    verbosity: int  # -1 quiet, 0, 1 verbose, 2 with tracebacks
+    color: bool
+
+
+def common(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``-C``, ``--json``, ``-v``, ``-q`` and ``--no-color``; it gets them as ``options: Common``."""
+
+    @click.option(
+        "-C",
+        "root",
+        type=click.Path(path_type=Path),
+        default=Path(),
+        help="The project's folder.",
+        metavar="DIR",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+    @click.option("-v", "--verbose", count=True, help="Say more; twice: tracebacks.")
+    @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+    @click.option("--no-color", is_flag=True, help="No colour, as with NO_COLOR in the environment.")
+    @click.pass_context
+    @functools.wraps(function)
+    def wrapper(
+        context: click.Context,
+        /,
+        root: Path,
+        *,
+        as_json: bool,
+        verbose: int,
+        quiet: bool,
+        no_color: bool,
+        **rest: Any,
+    ) -> None:
+        color = not no_color and not os.environ.get("NO_COLOR") and sys.stderr.isatty()
+        context.color = color
+        options = Common(root=root.resolve(), json=as_json, verbosity=-1 if quiet else verbose, color=color)
+        function(options=options, **rest)
+
+    return wrapper
+
+
+@contextlib.contextmanager
+def system(options: Common) -> Iterator[System]:
+    """The machine, with the store that the environment names and the progress that the options ask for."""
+    from platformdirs import user_cache_path
+
+    from buildonce.system import System, console
+    from buildonce.system.net import Net
+    from buildonce.system.run import HostRunner
+    from buildonce.system.store import Store
+
+    place = os.environ.get("BUILDONCE_STORE")
+    store = Store(Path(place) if place else user_cache_path("buildonce"))
+    display = console.progress(
+        stream_isatty=sys.stderr.isatty(),
+        verbose=options.verbosity > 0,
+        quiet=options.verbosity < 0,
+        color=options.color,
+    )
+    host = HostRunner()
+    with _interruptible(host), display as progress, contextlib.closing(Net()) as net:
+        yield System(store=store, net=net, host=host, progress=progress)
+
+
+@contextlib.contextmanager
+def _interruptible(host: HostRunner) -> Iterator[None]:
+    """Ctrl-C, and what CI systems send instead, end the work in all threads; again, only faster."""
+    begun = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal begun
+        host.stop()
+        if not begun:  # a second time would disturb the cleaning up
+            begun = True
+            raise KeyboardInterrupt
+
+    # Who started this may have set a signal to be ignored, as shells do for what runs in the background.
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {one: found for one in wanted if (found := signal.getsignal(one)) != signal.SIG_IGN}
+    for one in before:
+        signal.signal(one, interrupt)
+    try:
+        yield
+    finally:
+        for one, found in before.items():
+            signal.signal(one, found)

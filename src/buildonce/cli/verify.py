@@ -1,0 +1,40 @@
+"""``release verify``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from buildonce.cli.keys import home
+from buildonce.cli.options import Common, common, system
+
+__all__ = ["command"]
+
+
+@click.command(name="verify")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A public key to trust.",
+)
+@common
+def command(*, options: Common, folder: Path, keys: tuple[Path, ...]) -> None:
+    """Check the release in DIR: signatures, digests, SBOM, provenance, and every artifact against the Tree.
+
+    Without --key the keys of this user are trusted: the configured one and the workstation's.
+    """
+    from buildonce import verification
+    from buildonce.cli import show
+
+    with system(options) as machine:
+        verified = verification.verify(options.root / folder, verification.trusted(keys, home()), machine)
+    if options.json:
+        click.echo(json.dumps(show.verified_json(verified), indent=2))
+    else:
+        show.verified(verified)

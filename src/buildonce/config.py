@@ -1,0 +1,306 @@
+"""``[tool.release]`` of pyproject.toml, or release.toml: the model behind it and its JSON Schema.
+
+Every value that later stands in a unit file, a control file or a command line is checked here, once, so that
+nothing further down has to ask whether a name holds a newline. All problems are reported at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from annotated_types import GroupedMetadata
+from packaging.utils import canonicalize_name
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, ValidationError, WithJsonSchema
+
+from buildonce.errors import ConfigurationError, Problem
+from buildonce.model import FORMATS, Format
+from buildonce.system import share
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+__all__ = [
+    "BuildSettings",
+    "Image",
+    "Service",
+    "Settings",
+    "Sign",
+    "json_schema",
+    "problems_of",
+    "read",
+    "read_toml",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Matching(GroupedMetadata):
+    """A text that matches *pattern* as a whole; *what* says so in words, the schema has the pattern."""
+
+    pattern: str
+    what: str
+
+    def __iter__(self) -> Iterator[object]:
+        yield AfterValidator(self._check)
+        yield WithJsonSchema({"type": "string", "pattern": f"^(?:{self.pattern})$"})
+
+    def _check(self, value: str) -> str:
+        if re.fullmatch(self.pattern, value) is None:
+            raise ValueError(f"is not {self.what}")
+        return value
+
+
+# A name has to be good for PyPA (PEP 503), for Debian (policy 5.6.1) and for /opt/venvs/<name>.
+NAME: Final = r"[a-z0-9]+(?:-[a-z0-9]+)+|[a-z0-9]{2,}"
+USER: Final = r"[a-z_][a-z0-9_-]{0,30}"  # useradd(8), sysusers.d(5)
+# Words that mean the same to systemd, an image and a shell: no quotes, expansions or control characters.
+_WORD: Final = r"[^\s\x00-\x1f\x7f\"'\\`$;&|<>%]+"
+_BASE: Final = r"[a-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}|[^\x00-\x1f\x7f]+\.tar"
+
+_Name = Annotated[
+    str,
+    _Matching(NAME, "a name for Python, Debian and a path alike: two or more of a-z, 0-9 and single hyphens"),
+]
+_User = Annotated[str, _Matching(USER, "a system user's name: up to 31 of a-z, 0-9, _ and -, a letter or _ first")]
+_CommandLine = Annotated[
+    str,
+    _Matching(
+        rf"[A-Za-z0-9_][A-Za-z0-9._-]*(?: +{_WORD})*",
+        "a console script of the project and plain arguments: no folder, quotes, $, % or shell operators",
+    ),
+]
+_UrlPath = Annotated[
+    str, _Matching(r"/[A-Za-z0-9._~!&()*+,;=:@/?-]*", "a path on the service's port that starts with /")
+]
+_Maintainer = Annotated[
+    str,
+    _Matching(r"[^\s<>\x00-\x1f\x7f][^<>\x00-\x1f\x7f]* <[^\s<>@]+@[^\s<>@]+>", "written as Name <mail@host>"),
+]
+_DebName = Annotated[str, _Matching(r"[a-z0-9][a-z0-9+.-]+", "the name of a Debian package")]
+_Folder = Annotated[
+    str,
+    _Matching(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._@+-]+)+", "an absolute path of plain characters, without . and .."),
+]
+_BaseImage = Annotated[str, _Matching(_BASE, "pinned: name@sha256:<64 digits>, or the path of an OCI archive (.tar)")]
+_Variable = Annotated[str, _Matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
+_Value = Annotated[
+    str, _Matching(r"[^\x00-\x1f\x7f\"\\]*", "a value on one line without double quotes and backslashes")
+]
+_Key = Annotated[str, _Matching(r"[^\x00-\x1f\x7f]+", "a path or a URI")]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Service(_Table):
+    """The application runs as a service."""
+
+    command: _CommandLine
+    """A console script of the project and its arguments, such as `orders serve`."""
+    port: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
+    """The TCP port that it listens on."""
+    health: _UrlPath = "/health"
+    """The path on that port which answers 200 when the service is well."""
+    user: _User = ""
+    """The system user it runs as; the name of the release when not given."""
+    environment: dict[_Variable, _Value] = {}
+    """Settings from the environment; never secrets: they would be in the artifact."""
+    migrate: _CommandLine = ""
+    """A command that is run before the service starts, such as a database migration."""
+    writable: tuple[_Folder, ...] = ()
+    """Folders, beside its own below /var/lib, that the service may write to."""
+
+
+class BuildSettings(_Table):
+    """What one dependency needs: to be compiled, or to be accepted."""
+
+    apt: tuple[_DebName, ...] = ()
+    """Debian packages for the build root, such as `libpq-dev`."""
+
+    startup: bool = False
+    """Accept that its wheel runs code whenever Python starts (a `.pth` file), as `coverage` does."""
+
+
+class Image(_Table):
+    """The container image."""
+
+    base: _BaseImage = ""
+    """A base image pinned by digest, or an OCI archive; made from locked Debian packages when not given."""
+
+
+class Sign(_Table):
+    """How the release is signed."""
+
+    key: _Key = ""
+    """The path or URI of the private key; a workstation key when not given."""
+
+
+class Settings(_Table):
+    """All of `[tool.release]`. Every key is optional."""
+
+    name: _Name = ""
+    """The name of the release, its deb and its folder below /opt/venvs; the project's when not given."""
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("debian-12",)
+    """Where the artifacts run."""
+    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = FORMATS
+    """What to make."""
+    command: _CommandLine = ""
+    """What the pex and the image run when nothing else is said; the only console script when not given."""
+    maintainer: _Maintainer = ""
+    """Who answers for the deb: _Name <mail@host>; the project's first author when not given."""
+    service: Service | None = None
+    """Set when the application runs as a service."""
+    image: Image = Image()
+    """The container image."""
+    sign: Sign = Sign()
+    """How the release is signed."""
+    build: dict[str, BuildSettings] = {}
+    """What compiling a dependency needs, by the name of its distribution."""
+
+
+_TABLES: Final[Mapping[str, type[_Table]]] = {
+    "service": Service,
+    "build": BuildSettings,
+    "image": Image,
+    "sign": Sign,
+}
+
+
+def read(root: Path, *, targets: Collection[str] | None = None) -> Settings:
+    """The settings of the project in *root*; defaults when it has none. *targets* are the known ones.
+
+    Raises :class:`ConfigurationError` with every problem found.
+    """
+    own = root / "release.toml"
+    pyproject = root / "pyproject.toml"
+    tool = read_toml(pyproject).get("tool", {}) if pyproject.is_file() else {}
+    inside = tool.get("release") if isinstance(tool, dict) else None
+    if own.is_file():
+        if inside is not None:
+            raise ConfigurationError(
+                "the release is configured twice: in pyproject.toml and in release.toml",
+                where="pyproject.toml: [tool.release]",
+                hint="keep one of the two",
+            )
+        return _validate(read_toml(own), "release.toml: ", targets)
+    return _validate({} if inside is None else inside, "pyproject.toml: tool.release", targets)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The parsed file. Raises :class:`ConfigurationError` with line and column when it is not TOML."""
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path.name} is not UTF-8 text", where=str(path)) from error
+    except tomllib.TOMLDecodeError as error:
+        found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL)
+        what, line, column = found.groups() if found else (str(error), None, None)
+        place = f"{path}:{line}:{column}" if line else f"{path}: at its end"
+        raise ConfigurationError(f"{path.name} is not valid TOML: {what}", where=place) from error
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of ``[tool.release]``, for editors and for the reference page."""
+    schema = Settings.model_json_schema()
+    schema["properties"]["targets"]["items"]["enum"] = list(_known_targets())
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def problems_of(error: ConfigurationError, more: Collection[Problem]) -> ConfigurationError:
+    """*error* with *more* problems behind its own."""
+    first, *rest = error.problems
+    return ConfigurationError(first.message, where=first.where, hint=first.hint, more=(*rest, *more))
+
+
+def _validate(table: Any, where: str, targets: Collection[str] | None) -> Settings:
+    problems: list[Problem] = []
+    settings = None
+    try:
+        settings = Settings.model_validate(table)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        # A list of wrong entries only counts as too short as well.
+        problems += [_problem(d, where) for d in found if d["type"] != "too_short" or not d["input"]]
+    wanted = table.get("targets", ()) if isinstance(table, dict) else ()
+    known = tuple(targets) if targets is not None else _known_targets()
+    for index, name in enumerate(wanted if isinstance(wanted, list) else ()):
+        if isinstance(name, str) and name not in known:
+            problems.append(
+                Problem(
+                    message=f"unknown target {name!r}",
+                    where=_join(where, ("targets", index)),
+                    hint=_did_you_mean(name, known) or f"known targets: {', '.join(known)}",
+                )
+            )
+    if problems or settings is None:
+        first, *rest = problems
+        raise ConfigurationError(first.message, where=first.where, hint=first.hint, more=tuple(rest))
+    return settings.model_copy(update={"build": {canonicalize_name(k): v for k, v in settings.build.items()}})
+
+
+def _known_targets() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in share.path("builders", "targets").glob("*.toml")))
+
+
+def _problem(detail: ErrorDetails, where: str) -> Problem:
+    location = tuple(part for part in detail["loc"] if part != "[key]")
+    kind, value, place = detail["type"], detail["input"], _join(where, location)
+    hint = ""
+    if kind == "extra_forbidden":
+        known = (_TABLES.get(str(location[0]), Settings) if len(location) > 1 else Settings).model_fields
+        message = f"unknown key {location[-1]!r}"
+        hint = _did_you_mean(location[-1], known) or f"known keys: {', '.join(sorted(known))}"
+    elif kind == "missing":
+        message, hint = f"{location[-1]!r} is missing", f"add it to {_join(where, location[:-1])}"
+    elif kind == "literal_error":
+        message = f"unknown format {value!r}"
+        hint = _did_you_mean(value, FORMATS) or f"known formats: {', '.join(FORMATS)}"
+    elif kind in _EXPECTED:
+        message = f"expected {_EXPECTED[kind]}, found {_plain(value)}"
+    elif kind == "value_error":
+        message = f"{value!r} {detail['ctx']['error']}"
+    else:
+        message = f"{value!r}: {detail['msg']}"
+    return Problem(message=message, where=place, hint=hint)
+
+
+_EXPECTED: Final = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "tuple_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "too_short": "at least one entry",
+    "greater_than_equal": "a port from 1 to 65535",
+    "less_than_equal": "a port from 1 to 65535",
+}
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f"the text {value!r}"
+    if isinstance(value, list | tuple):
+        return "a list" if value else "an empty list"
+    return "a table" if isinstance(value, dict) else f"a {type(value).__name__}"
+
+
+def _did_you_mean(word: object, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) else ()
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _join(where: str, location: tuple[int | str, ...]) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return where + (path.removeprefix(".") if where.endswith(": ") else path)

@@ -1,0 +1,105 @@
+"""What this machine lacks for what the project asks, with the exact line that installs it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from buildonce import buildroot
+from buildonce import project as projects
+from buildonce.errors import MissingToolError, ReleaseError
+from buildonce.system.run import PACKAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from buildonce.system import System
+
+__all__ = ["Finding", "examine"]
+
+State = Literal["ok", "missing", "wrong", "optional"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    state: State
+    needed_for: str
+    detail: str = ""  # a version, or what is wrong
+    remedy: str = ""  # the line that mends it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Program:
+    name: str
+    needed_for: str
+    optional: bool = False
+
+
+_PROGRAMS = (
+    _Program(name="git", needed_for="the version, and a clean clone to build from"),
+    _Program(name="bwrap", needed_for="the build root"),
+    _Program(name="apt-get", needed_for="`release lock`: resolving the targets' OS packages"),
+    _Program(name="docker", needed_for="loading and running the image here", optional=True),
+    _Program(name="cosign", needed_for="verifying signatures without buildonce", optional=True),
+)
+
+
+def examine(root: Path, system: System) -> tuple[Finding, ...]:
+    """Look at the programs, the sandbox, the store and the project's configuration. Changes nothing."""
+    return tuple(_findings(root, system))
+
+
+def _findings(root: Path, system: System) -> Iterator[Finding]:
+    for program in _PROGRAMS:
+        yield _program(program)
+    if shutil.which("bwrap"):
+        yield _sandbox(system)
+    yield _attempt(
+        "store",
+        "keeping fetched and built files",
+        system.store.make_sure_it_can_be_written,
+        str(system.store.root),
+    )
+    what = "pyproject.toml and [tool.release]"
+    if (root / "pyproject.toml").is_file():
+        yield _attempt("project", what, lambda: projects.read(root), str(root))
+    else:
+        yield Finding(name="project", state="optional", needed_for=what, detail=f"none in {root}")
+
+
+def _program(program: _Program) -> Finding:
+    found = shutil.which(program.name)
+    if found:
+        return Finding(name=program.name, state="ok", needed_for=program.needed_for, detail=found)
+    return Finding(
+        name=program.name,
+        state="optional" if program.optional else "missing",
+        needed_for=program.needed_for,
+        detail="not on this machine",
+        remedy=f"sudo apt-get install {PACKAGES[program.name]}",
+    )
+
+
+def _sandbox(system: System) -> Finding:
+    try:
+        buildroot.check(system.host)
+    except MissingToolError as error:
+        first = error.problems[0]
+        return Finding(
+            name="namespaces", state="missing", needed_for="the build root", detail=first.where, remedy=first.hint
+        )
+    return Finding(name="namespaces", state="ok", needed_for="the build root")
+
+
+def _attempt(name: str, needed_for: str, action: Callable[[], object], place: str) -> Finding:
+    try:
+        action()
+    except ReleaseError as error:
+        first = error.problems[0]
+        return Finding(name=name, state="wrong", needed_for=needed_for, detail=first.message, remedy=first.hint)
+    return Finding(name=name, state="ok", needed_for=needed_for, detail=place)

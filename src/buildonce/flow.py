@@ -1,0 +1,144 @@
+"""The pipeline.
+
+Read top to bottom, this is what ``release build`` does; every line is one function that returns one value.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from buildonce import lock as locks
+from buildonce import project as projects
+from buildonce import proof, seal, staging, workbench, workplace
+from buildonce import source as sources
+from buildonce import target as targets
+from buildonce.builders.registry import BUILDERS
+from buildonce.errors import ConfigurationError
+from buildonce.model import FORMATS, Release
+from buildonce.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from buildonce.model import Artifact, Format, Source, Target
+    from buildonce.project import Project
+    from buildonce.signing import Key
+    from buildonce.stage import Stage
+    from buildonce.system import System
+    from buildonce.workbench import Workbench
+
+__all__ = ["Order", "build"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What the user asked to build."""
+
+    root: Path  # the project
+    out: Path  # where releases go
+    targets: tuple[str, ...] = ()  # () for all that the project names
+    formats: tuple[Format, ...] = ()  # () for all that the project names
+    allow_dirty: bool = False
+    key: str  # the signing key's file; "" for the configured one, or this machine's own
+    keys: Path  # where this user's keys are
+    passphrase: Callable[[], bytes]  # asked only for a protected key
+
+
+def build(order: Order, system: System) -> Release:
+    """Build, prove and sign a release; its folder appears under its final name when all of that is done.
+
+    Raises :class:`buildonce.errors.ReleaseError`; nothing half-written stays behind.
+    """
+    system.store.make_sure_it_can_be_written()
+    project = projects.read(order.root)  # pyproject.toml and [tool.release]: all problems at once
+    lock = locks.read(project)  # refused when missing or stale; never resolves
+    wanted = _wanted(order, project)
+    source = _source(order, project, system)  # the commit: clean, not shallow
+    key = _key(order, project, system)  # before the long work: a wrong passphrase is told at once
+    with workplace.opened(order.out, project.name, system.store) as work:
+        logs, into = work / workplace.LOGS, work / "release"
+        benches = [workbench.prepare(target, lock, system) for target in wanted.targets]  # the network ends here
+        # version, sdist and wheel: once for all targets
+        own = staging.own(project, source, benches[0], lock, system, work=work)
+        made = [staging.assemble(own, bench, lock, system, work=work) for bench in benches]  # wheelhouse, Tree
+        artifacts = _build_all(made, benches, wanted.formats, into, system)
+        _prove_all(artifacts, made, system)
+        facts = seal.Facts(project=project, source=source, lock=lock, stages=tuple(made), artifacts=artifacts)
+        seal.write(facts, key, into)  # manifest, SHA256SUMS, SBOM, provenance, signatures
+        logs.replace(into / "log")
+        final = order.out / f"{project.name}-{own.version.pep440}"
+        files.replace_folder(into, final)
+    return Release(
+        name=project.name, version=own.version.pep440, commit=source.commit, folder=final, artifacts=artifacts
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wanted:
+    targets: tuple[Target, ...]
+    formats: tuple[Format, ...]
+
+
+def _wanted(order: Order, project: Project) -> _Wanted:
+    for name in order.targets:
+        if name not in project.settings.targets:
+            raise ConfigurationError(
+                f"the project has no target {name!r}",
+                where="--target",
+                hint=f"it has {', '.join(project.settings.targets)}; add yours to `targets` under [tool.release]",
+            )
+    names = order.targets or project.settings.targets
+    formats = order.formats or project.settings.formats
+    return _Wanted(
+        targets=tuple(targets.load(name) for name in names), formats=tuple(f for f in FORMATS if f in formats)
+    )
+
+
+def _source(order: Order, project: Project, system: System) -> Source:
+    found = sources.inspect(project.root, system.host, allow_dirty=order.allow_dirty, progress=system.progress)
+    return replace(found, url=project.repository)
+
+
+def _key(order: Order, project: Project, system: System) -> Key:
+    return seal.key(order.key, project, home=order.keys, passphrase=order.passphrase, system=system)
+
+
+def _build_all(
+    made: Sequence[Stage], benches: Sequence[Workbench], formats: Sequence[Format], into: Path, system: System
+) -> tuple[Artifact, ...]:
+    """Every format of every target, two at a time: each mostly waits for its own tools."""
+    into.mkdir()
+    system.progress.step(f"build {', '.join(formats)}")
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        jobs = [
+            pool.submit(BUILDERS[format_].build, stage, into, bench.runner)
+            for stage, bench in zip(made, benches, strict=True)
+            for format_ in formats
+        ]
+        try:
+            found = {artifact.file: artifact for job in jobs for artifact in job.result()}
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # no other format has to be begun
+            raise
+    return tuple(found[name] for name in sorted(found))
+
+
+def _prove_all(artifacts: Sequence[Artifact], made: Sequence[Stage], system: System) -> None:
+    """Open every artifact and compare it with its Tree."""
+    system.progress.step("compare every artifact with the Tree")
+    by_target = {stage.target.name: stage for stage in made}
+    for artifact in artifacts:
+        stage = by_target.get(artifact.target, made[0])
+        proof.check(
+            artifact,
+            proof.Expectation(
+                name=stage.project.name,
+                version=proof.spelled(artifact, stage.version, stage.version.deb(stage.target)),
+                tree=stage.tree,
+                interpreter=str(stage.target.interpreter),
+            ),
+        )

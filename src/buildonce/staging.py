@@ -1,0 +1,156 @@
+"""Makes the stage: the project's own wheel once, then for every target the wheelhouse and the Tree."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from buildonce import buildenv, compile, entrypoints, sbom, tree, version, wheels, workbench  # noqa: A004 - named for what it does
+from buildonce import source as sources
+from buildonce.model import Digest, Wheel, Wheelhouse
+from buildonce.oci import packages
+from buildonce.stage import Stage, prefix
+from buildonce.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from buildonce.lock import Lock
+    from buildonce.model import Source, Target, Tree, Version
+    from buildonce.project import Project
+    from buildonce.system import System
+    from buildonce.workbench import Workbench
+
+__all__ = ["Own", "assemble", "own"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Own:
+    """What the project's own source became: once, for every target."""
+
+    project: Project
+    source: Source
+    version: Version
+    wheel: Wheel
+    sdist: Path
+    scripts: tuple[str, ...]  # its console scripts, sorted
+
+
+def own(project: Project, source: Source, bench: Workbench, lock: Lock, system: System, *, work: Path) -> Own:
+    """Settle the version on a clean clone of the commit, and build the project's sdist and, from it, its wheel."""
+    system.progress.step("version, sdist and wheel of the project")
+    logs = work / "log"
+    clone = sources.export(project.root, source, work / "checkout", system.host)
+    env = bench.environment(lock.build(bench.target, "project"), system)
+    settled = version.settle(
+        project,
+        source,
+        clone,
+        backend_version=lambda folder: buildenv.version(
+            folder, env=env, runner=bench.runner, epoch=source.epoch, log=logs / "version.log"
+        ),
+    )
+    wheel, sdist = compile.project(
+        clone, env=env, runner=bench.runner, epoch=source.epoch, into=work / "own", log=logs / "wheel.log"
+    )
+    facts = wheels.admit(wheel)
+    return Own(
+        project=project,
+        source=source,
+        version=settled,
+        wheel=Wheel(
+            name=facts.name,
+            version=facts.version,
+            path=wheel,
+            sha256=files.sha256_file(wheel),
+            size=wheel.stat().st_size,
+        ),
+        sdist=sdist,
+        scripts=tuple(sorted(facts.scripts)),
+    )
+
+
+def assemble(made: Own, bench: Workbench, lock: Lock, system: System, *, work: Path) -> Stage:
+    """Fill the wheelhouse of one target and install it into the Tree; nothing after this reads anything else."""
+    path, target = work / f"stage-{bench.target.name}", bench.target
+    locked = workbench.wheelhouse(bench, lock, made.project, system, logs=work / "log")
+    house = _wheelhouse(target, (*locked, made.wheel), path / "wheels")
+    workbench.check(house.wheels, target, made.project)
+    system.progress.step(f"Tree of {target.name}: install and byte-compile {len(house.wheels)} wheels")
+    planted = tree.plant(
+        house.wheels,
+        target=target,
+        prefix=prefix(made.project),
+        runner=bench.runner,
+        store=system.store,
+        into=path / "tree",
+        root_key=bench.root_key,
+    )
+    entrypoints.check(
+        made.wheel,
+        target=target,
+        prefix=prefix(made.project),
+        tree_root=path / "tree",
+        runner=bench.runner,
+        project_root=made.project.root,
+    )
+    runtime = packages.runtime(
+        target, bench.debs, bench.deb_files, tree=planted, root=path / "tree", store=system.store
+    )
+    stage = Stage(
+        path=path,
+        project=made.project,
+        source=made.source,
+        version=made.version,
+        target=target,
+        wheelhouse=house,
+        own=next(w for w in house.wheels if w.sha256 == made.wheel.sha256),
+        sdist=made.sdist,
+        tools=_linked(bench.tools, path / "tools"),
+        tree=planted,
+        debs=bench.debs,
+        deb_files=bench.deb_files,
+        runtime=runtime,
+        scripts=made.scripts,
+        store=system.store,
+        digest=_digest(made, house, planted, bench.root_key),
+    )
+    (path / sbom.FILE).write_bytes(sbom.make([stage]))
+    return stage
+
+
+def _wheelhouse(target: Target, found: Sequence[Wheel], into: Path) -> Wheelhouse:
+    return Wheelhouse(target=target, wheels=tuple(sorted(_linked(found, into), key=lambda wheel: wheel.name)))
+
+
+def _linked(found: Sequence[Wheel], into: Path) -> tuple[Wheel, ...]:
+    """The same wheels below *into*: hard links where the store is on the same file system. Builders only read them."""
+    into.mkdir(parents=True)
+    return tuple(_relink(wheel, into / wheel.filename) for wheel in found)
+
+
+def _relink(wheel: Wheel, place: Path) -> Wheel:
+    try:
+        os.link(wheel.path, place)
+    except OSError:
+        files.copy_file(wheel.path, place, mode=0o644)
+    return replace(wheel, path=place)
+
+
+def _digest(made: Own, house: Wheelhouse, planted: Tree, root_key: str) -> Digest:
+    facts = {
+        "name": made.project.name,
+        "version": made.version.pep440,
+        "commit": made.source.commit,
+        "settings": made.project.settings.model_dump(mode="json"),
+        "target": house.target.name,
+        "wheels": [wheel.sha256 for wheel in house.wheels],
+        "sdist": files.sha256_file(made.sdist),
+        "tree": planted.digest,
+        "root": root_key,
+    }
+    return Digest(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest())

@@ -1,0 +1,114 @@
+"""What all tests share: a home of their own, no way out to the network, and real git repositories."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from buildonce.system.run import HostRunner
+from buildonce.system.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from buildonce.protocols import Runner
+
+EPOCH = 1_700_000_000  # the first commit of every repository; each next one is a minute later
+
+PYPROJECT = """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "hello"
+version = "1.0"
+"""
+
+
+@pytest.fixture(autouse=True)
+def isolated(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No configuration of this machine or of its user. Integration tests keep the machine as it is."""
+    if request.node.get_closest_marker("integration"):
+        return
+    home = tmp_path_factory.mktemp("home")
+    (home / ".gitconfig").write_text("[user]\n\tname = Ada Lovelace\n\temail = ada@example.org\n")
+    for name in [n for n in os.environ if n.startswith(("GIT_", "XDG_", "BUILDONCE_")) or n.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setattr(socket.socket, "connect", _loopback_only(socket.socket.connect))
+
+
+def _loopback_only(connect: Any) -> Any:
+    def connect_here(self: socket.socket, address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else ""
+        if host and host not in {"127.0.0.1", "::1", "localhost"}:
+            pytest.fail(f"a unit test wants to reach {host}; mark it integration")
+        connect(self, address)
+
+    return connect_here
+
+
+@dataclass
+class Repository:
+    """A git repository whose first commit is a small project."""
+
+    root: Path
+    commits: int = 0
+
+    def git(self, *arguments: str) -> str:
+        date = f"{EPOCH + 60 * self.commits} +0000"
+        environment = {**os.environ, "GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date, "LC_ALL": "C.UTF-8"}
+        command = ["git", "-c", "protocol.file.allow=always", "-C", str(self.root), *arguments]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+    def write(self, path: str, text: str) -> Path:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    def commit(self, summary: str = "change", **files: str) -> str:
+        """Commit all there is, with *files* (path: text) written before; answers the commit."""
+        for path, text in files.items():
+            self.write(path, text)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "-m", summary)
+        self.commits += 1
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """One commit, no tag: pyproject.toml of the static version 1.0 and a module."""
+    found = new_repository(tmp_path / "hello")
+    found.commit("first", **{"pyproject.toml": PYPROJECT, "hello.py": "print('hello')\n"})
+    return found
+
+
+def new_repository(root: Path) -> Repository:
+    """An empty repository."""
+    root.mkdir(parents=True)
+    made = Repository(root)
+    made.git("init", "--quiet", "--initial-branch=main")
+    return made
+
+
+@pytest.fixture
+def host() -> Runner:
+    """Runs real programs."""
+    return HostRunner()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(tmp_path / "store")

@@ -1,0 +1,184 @@
+"""Real releases of the examples, built once for all integration tests by the command that users run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration import carried, hosts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.integration.hosts import Host
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs the machine."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A project as a user has it: a folder with a git repository of its own."""
+
+    root: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def git(self, *arguments: str) -> str:
+        identity = (
+            "-c",
+            "user.name=Example",
+            "-c",
+            "user.email=example@example.org",
+            "-c",
+            "commit.gpgsign=false",
+        )
+        command = ["git", "-C", str(self.root), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self, summary: str, **texts: str) -> None:
+        for path, text in texts.items():
+            (self.root / path).write_text(text)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "-m", summary)
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """``release …`` in the project, whatever its exit code."""
+        return release(*arguments, cwd=self.root, **{**self.environment, **environment})
+
+    def release(self, *arguments: str, **environment: str) -> Any:
+        """The parsed ``--json`` result of ``release …``, which has to succeed."""
+        done = self.run(*arguments, "--json", **environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+
+def release(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command as a user runs it: a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "buildonce", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def example(name: str, folder: Path, **environment: str) -> Example:
+    """The example *name*, copied into a fresh repository in *folder*, locked, with the tag v1.4.0."""
+    root = folder / name
+    shutil.copytree(
+        EXAMPLES / name, root, ignore=shutil.ignore_patterns("pylock*.toml", "debs.lock.toml", "__pycache__")
+    )
+    made = Example(root, environment)
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.release("lock")
+    made.commit("first")
+    made.git("tag", "v1.4.0")
+    return made
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keys of the tests, apart from those of whoever runs them."""
+    return tmp_path_factory.mktemp("config")
+
+
+@pytest.fixture(scope="session")
+def orders(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Example:
+    """``examples/orders``, locked, one commit, tagged."""
+    return example("orders", tmp_path_factory.mktemp("project"), XDG_CONFIG_HOME=str(home))
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished release."""
+
+    folder: Path
+    data: Mapping[str, Any]
+
+    def file(self, kind: str) -> Path:
+        """The artifact of *kind*."""
+        return self.folder / next(row["file"] for row in self.data["artifacts"] if row["format"] == kind)
+
+    @property
+    def version(self) -> str:
+        """PEP 440."""
+        return str(self.data["version"])
+
+    @property
+    def tree(self) -> Mapping[str, str]:
+        """The sha256 of every file below /opt/venvs, by path, as the manifest says."""
+        predicate = json.loads((self.folder / "release.json").read_bytes())["predicate"]
+        entries = predicate["trees"]["debian-12"]["entries"]
+        return {path: sha256 for path, kind, _, _, sha256, *_ in entries if kind != "link"}
+
+
+@pytest.fixture(scope="session")
+def first(orders: Example) -> Built:
+    """The release of the tagged commit."""
+    data = orders.release("build")
+    return Built(Path(data["dir"]), data)
+
+
+@pytest.fixture(scope="session")
+def second(orders: Example, first: Built) -> Built:
+    """The release of the next commit, which changes one line of the application."""
+    source = orders.root / "src/orders/app.py"
+    source.write_text(source.read_text().replace('title="orders"', 'title="Orders"'))
+    orders.commit("A better title")
+    data = orders.release("build")
+    return Built(Path(data["dir"]), data)
+
+
+@pytest.fixture(scope="session")
+def public_key(home: Path, first: Built) -> Path:
+    """The public key that the releases are signed with."""
+    return home / "buildonce/keys/workstation.pub"
+
+
+@pytest.fixture(autouse=True)
+def no_files_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No build leaves half-written releases beside the finished ones."""
+    yield
+    if "orders" in request.fixturenames:
+        found: Example = request.getfixturevalue("orders")
+        left = [path.name for path in (found.root / "dist").glob(".*") if path.name not in {".lock", ".gitignore"}]
+        assert left == []
+
+
+@pytest.fixture(scope="session")
+def os_packages(orders: Example, first: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An apt repository in a folder: what the application needs of Debian, from its lock, and nothing of ours."""
+    packages = carried.needed(first.file("deb"), orders.root / "debs.lock.toml")
+    return carried.index(tmp_path_factory.mktemp("carried") / "debian", packages)
+
+
+@pytest.fixture(scope="session")
+def python_host(os_packages: Path) -> Iterator[Host]:
+    """A host with the interpreter and the libraries that the application needs, brought as .deb files; no init."""
+    shut = {"tmpfs": {"/home/shut": "ro,mode=0555"}}
+    with hosts.running(hosts.HOST.tag(), command=["sleep", "infinity"], init=True, **shut) as host:
+        assert host.too_much() == ""
+        carried.accept(host, os_packages)
+        host.run("apt-get", "install", "-qq", "python3.11", "libpq5", environment=QUIET)
+        assert host.too_much() == ""
+        yield host
+
+
+QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
