@@ -9,10 +9,17 @@ name=${1:-orders}
 folder=${2:-$(mktemp -d)}
 project=$folder/$name
 
-say() { printf '\n\033[1m$ %s\033[0m\n' "$*"; }
-[ -t 1 ] && [ -z "${NO_COLOR:-}" ] || say() { printf '\n$ %s\n' "$*"; }
+bold='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+    bold=$(printf '\033[1m') plain=$(printf '\033[0m')
+fi
+say() { printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"; }
 run() { say "$*"; "$@"; }
 
+if [ -e "$project" ]; then
+    echo "error: $project is there already; name another folder" >&2
+    exit 2
+fi
 mkdir -p "$project"
 cp -R "$here/$name/." "$project"
 rm -f "$project"/pylock*.toml "$project/debs.lock.toml"
@@ -31,4 +38,4 @@ commit 'README: say that there is a second commit'
 run release build
 release=$(find dist -mindepth 1 -maxdepth 1 -type d -name "$name-*")
 run release verify "$release"
-printf '\nThe release is in %s\n' "$project/$release"
+printf '\nThe release is in %s\nNext: docs/how-to/install-offline.md installs it on a host without internet.\n' "$project/$release"

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
+import yaml
 
-from buildonce import config
+from buildonce import config, errors
 from buildonce.cli import COMMANDS
 from buildonce.cli import command as release
+from tests import pages
+from tests.pages import PAGES, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/README.md")])
 KINDS = {"tutorial", "how-to", "reference", "explanation", "decisions"}
 
 
@@ -111,3 +113,105 @@ def test_no_page_names_a_registry_host() -> None:
     texts = (p for p in tracked if p.is_file() and p.suffix in {".py", ".md", ".toml", ".sh", ".txt", ""})
     named = [str(p) for p in texts for h in hosts if h in p.read_text(errors="replace") and "lock" not in p.name]
     assert named == []
+
+
+COVERED = {
+    # Commands in `console` blocks → the test that runs them, or what CI runs.
+    "./dev demo": "tests/integration/test_docs_commands.py::test_a_newcomer_sees_the_demo",
+    "./dev test": ".ci/run",
+    "docker load -i": "tests/builders/test_oci.py::test_docker_sees_the_names_the_labels_and_the_identity",
+    "podman load -i": "tests/builders/test_oci.py::test_podman_loads_it",
+    "skopeo copy": "tests/builders/test_oci.py::test_skopeo_copies_it",
+    "./orders-1.4.0-debian-12.pex serve": "tests/integration/test_offline_pex.py::test_it_serves",
+    "PEX_TOOLS=1": "tests/integration/test_docs_commands.py::test_pex_installs_without_running",
+}
+LANGUAGES = {"sh", "console", "toml", "yaml", "ini", "text"}
+MANUAL = [page for page in PAGES if page.parent != ROOT or page.name == "README.md"]
+BLOCKS = [(page, block) for page in MANUAL for block in pages.blocks(page)]
+
+
+def _of(language: str) -> list[Any]:
+    found = ((page, block) for page, block in BLOCKS if block.language == language)
+    return [pytest.param(block.text, id=f"{pages.name(page)}:{block.line}") for page, block in found]
+
+
+def test_every_block_says_what_it_is() -> None:
+    unknown = [f"{pages.name(page)}:{b.line}: {b.language!r}" for page, b in BLOCKS if b.language not in LANGUAGES]
+    assert unknown == []
+
+
+def test_commands_are_in_blocks_that_are_run() -> None:
+    """A ``text`` block is what something printed; the one with a prompt is the picture in the README."""
+    prompts = [f"{pages.name(page)}:{b.line}" for page, b in BLOCKS if b.language == "text" and b.text.startswith("$ ")]
+    assert [place.split(":")[0] for place in prompts] == ["README.md"]
+
+
+@pytest.mark.parametrize("text", _of("console"))
+def test_a_test_runs_every_console_line(text: str) -> None:
+    lines = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
+    assert lines, "a console block shows commands behind a prompt"
+    for line in lines:
+        place = next((place for start, place in COVERED.items() if line.startswith(start)), "")
+        path, _, test = place.partition("::")
+        assert place, f"no test runs {line}"
+        wanted = f"def {test}(" if test else line.partition("  ")[0]
+        assert wanted in (ROOT / path).read_text("utf-8"), f"{place}, which runs {line}, is gone"
+
+
+@pytest.mark.parametrize("text", _of("sh"))
+def test_shell_is_shell(text: str) -> None:
+    said = subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True, check=False)
+    assert said.returncode == 0, said.stderr
+
+
+@pytest.mark.parametrize("text", _of("toml"))
+def test_configuration_is_valid(text: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(text.replace("sha256:…", f"sha256:{'0' * 64}"))
+    assert config.read_toml(tmp_path / "pyproject.toml")["tool"]["release"]
+    config.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", _of("yaml"))
+def test_yaml_is_yaml(text: str) -> None:
+    assert isinstance(yaml.safe_load(text), dict)
+
+
+def _mentioned() -> Iterator[Any]:
+    """Every ``release …`` on every page: in code within a line, and in the lines of blocks."""
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        spans = re.findall(r"`(release [a-z][^`]*)`", text)
+        code = [block for its, block in BLOCKS if its == page and block.language in {"sh", "console", "yaml"}]
+        spans += [said for block in code for said in re.findall(r"(?<![\w./-])release [a-z]+\b.*", block.text)]
+        for span in dict.fromkeys(spans):
+            yield pytest.param(span, id=f"{pages.name(page)}: {span[:50]}")
+
+
+@pytest.mark.parametrize("span", [*_mentioned()])
+def test_what_is_said_about_commands_is_so(span: str) -> None:
+    words = re.sub(r"\s#.*|[|&;>)].*", "", span).split()[1:]
+    commands = dict(_commands())
+    name = " ".join(words[:2]) if " ".join(words[:2]) in commands else words[0]
+    assert name in commands or name == "key", span
+    if name in commands:
+        known = {option for parameter in commands[name].params for option in parameter.opts} | {"-h"}
+        assert {word for word in words if word.startswith("-")} - known == set(), span
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    rows = {int(code) for code in re.findall(r"^\| (\d+) \|", _page("reference/exit-codes.md"), re.MULTILINE)}
+    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.ReleaseError)]
+    assert rows == {0, 2, 130} | {one.exit_code for one in classes}
+
+
+def test_every_variable_of_the_environment_is_documented() -> None:
+    read = re.compile(r"""["'`]((?:BUILDONCE|RELEASE)_[A-Z_]+)["'`]""")
+    known = {name for path in (ROOT / "src").rglob("*.py") for name in read.findall(path.read_text("utf-8"))}
+    said = set(re.findall(r"^\| `([A-Z_]+)`", _page("reference/environment.md"), re.MULTILINE))
+    assert {name for name in said if name.startswith(("BUILDONCE_", "RELEASE_"))} == known
+    every = {n for page in PAGES for n in re.findall(r"\b(?:BUILDONCE|RELEASE)_[A-Z_]+\b", page.read_text("utf-8"))}
+    assert every - known == {"RELEASE_KEY_FILE"}  # a name of the user's, in an example for CI
+
+
+def _page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text("utf-8")

@@ -10,6 +10,7 @@ is not there. Runs on CPython from 3.8.
 import contextlib
 import functools
 import importlib
+import importlib.metadata
 import json
 import os
 import sys
@@ -19,6 +20,8 @@ def problem(module, attribute):
     """Why *attribute* of *module* cannot be called, or ""."""
     try:
         found = importlib.import_module(module)
+    except importlib.metadata.PackageNotFoundError as error:  # a kind of ModuleNotFoundError, and misleading as one
+        return f"it asks for the version of {error.name}, which is not installed"
     except ModuleNotFoundError as error:
         return f"no module named {error.name}"
     except (Exception, SystemExit):  # noqa: BLE001 - code of others: whatever it raises is about this place

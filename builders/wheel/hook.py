@@ -1,4 +1,4 @@
-"""Calls one build hook of the project in /build/src, with the backend that is installed in this environment.
+"""Calls one build hook of the project in the current folder, with the backend that is installed in this environment.
 
 Runs inside the build root, started by buildonce.buildenv as `/build/env/bin/python -I hook.py HOOK`. The
 result is one JSON value on stdout; everything that the backend says goes to stderr.
@@ -14,7 +14,6 @@ import sys
 import sysconfig
 from pathlib import Path
 
-SOURCE = "/build/src"
 OUT = "/build/out"
 FRONTEND = "/build/frontend"
 
@@ -75,7 +74,7 @@ def main(hook):
     from build import BuildBackendException, BuildException, ProjectBuilder
 
     try:
-        builder = ProjectBuilder(SOURCE, runner=run_quietly)
+        builder = ProjectBuilder(os.getcwd(), runner=run_quietly)
         print(json.dumps(HOOKS[hook](builder)))
     except BuildBackendException as error:
         lacking = missing(builder, hook)

@@ -149,32 +149,35 @@ def call(
     runner: Runner,
     environment: Mapping[str, str],
     log: Path | None,
+    repository: Path | None = None,
 ) -> bytes:
     """Call one hook of the backend of *source*; answers one JSON value: a string, or a list of requirements.
 
-    The backend works on a copy of *source* with plain modes and, if ``SOURCE_DATE_EPOCH`` is in
+    The backend works on a copy of *repository*, the clone that *source* is a folder of (*source* itself when not
+    given), with plain modes and, if ``SOURCE_DATE_EPOCH`` is in
     *environment*, its time; what it builds is in *out*. A ``.git`` is shown as it is, read-only. Raises
     :class:`BuildError` with the end of the log.
     """
     out.mkdir(parents=True, exist_ok=True)
+    top = repository or source
     with files.scratch(out.parent, "source") as aside:
         copy = aside / "src"
         _copy_plainly(
-            source,
+            top,
             copy,
             epoch=int(environment["SOURCE_DATE_EPOCH"]) if "SOURCE_DATE_EPOCH" in environment else None,
         )
         outcome = runner.run(
             Command(
                 argv=(f"{PREFIX}/bin/python", "-I", f"{_BUILD}/hook.py", hook),
-                cwd=str(SOURCE),
+                cwd=str(SOURCE / source.relative_to(top)),
                 environment=(*ENVIRONMENT, *sorted(environment.items())),
                 binds=(
                     Bind(source=env, target=PREFIX),
                     Bind(source=hook_script(), target=_BUILD / "hook.py"),
                     *(Bind(source=_package(name), target=_BUILD / "frontend" / name) for name in _FRONTEND),
                     Bind(source=copy, target=SOURCE, writable=True),
-                    *([Bind(source=source / ".git", target=SOURCE / ".git")] if (source / ".git").is_dir() else []),
+                    *([Bind(source=top / ".git", target=SOURCE / ".git")] if (top / ".git").is_dir() else []),
                     Bind(source=out, target=OUT, writable=True),
                 ),
                 capture=True,
@@ -187,12 +190,21 @@ def call(
     return outcome.stdout
 
 
-def version(clone: Path, *, env: Path, runner: Runner, epoch: int, log: Path | None = None) -> str:
-    """The version that the project's own backend computes for *clone* (``prepare_metadata_for_build_wheel``).
+def version(
+    clone: Path,
+    *,
+    env: Path,
+    runner: Runner,
+    epoch: int,
+    log: Path | None = None,
+    repository: Path | None = None,
+) -> str:
+    """The version that the project's own backend computes (``prepare_metadata_for_build_wheel``) for *clone*, a
+    folder of the clone *repository* (which it is itself when not given).
 
     *epoch* is the commit's time. Raises :class:`BuildError`.
     """
-    with files.scratch(clone.parent, "metadata") as out:
+    with files.scratch((repository or clone).parent, "metadata") as out:
         answer = call(
             "metadata",
             env=env,
@@ -201,6 +213,7 @@ def version(clone: Path, *, env: Path, runner: Runner, epoch: int, log: Path | N
             runner=runner,
             environment={"SOURCE_DATE_EPOCH": str(epoch)},
             log=log,
+            repository=repository,
         )
     raw, _ = parse_email(json.loads(answer))
     if not raw.get("version"):

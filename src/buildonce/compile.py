@@ -40,16 +40,33 @@ _LOG_END: Final = 256 << 10
 
 
 def project(
-    clone: Path, *, env: Path, runner: Runner, epoch: int, into: Path, log: Path | None = None
+    clone: Path,
+    *,
+    env: Path,
+    runner: Runner,
+    epoch: int,
+    into: Path,
+    log: Path | None = None,
+    repository: Path | None = None,
 ) -> tuple[Path, Path]:
-    """Build the sdist of the clean *clone*, and its wheel from that sdist; answers (wheel, sdist), in *into*.
+    """Build the sdist of the project in *clone*, a folder of the clean clone *repository* (which it is itself when
+    not given), and its wheel from that sdist; answers (wheel, sdist), in *into*.
 
     *epoch* is the commit's time. Raises :class:`BuildError` when the backend fails or the two disagree about
     name or version.
     """
     environment = {"SOURCE_DATE_EPOCH": str(epoch)}
     with files.scratch(into, "own") as aside:
-        raw = _built("sdist", clone, aside / "sdist", env=env, runner=runner, environment=environment, log=log)
+        raw = _built(
+            "sdist",
+            clone,
+            aside / "sdist",
+            env=env,
+            runner=runner,
+            environment=environment,
+            log=log,
+            repository=repository,
+        )
         source = normalise.sdist(raw, aside / "normal", epoch=epoch)
         top = sdists.unpack(source, aside / "unpacked")
         raw = _built("wheel", top, aside / "wheel", env=env, runner=runner, environment=environment, log=log)
@@ -67,8 +84,18 @@ def _built(
     runner: Runner,
     environment: dict[str, str],
     log: Path | None,
+    repository: Path | None = None,
 ) -> Path:
-    answer = buildenv.call(kind, env=env, source=source, out=out, runner=runner, environment=environment, log=log)
+    answer = buildenv.call(
+        kind,
+        env=env,
+        source=source,
+        out=out,
+        runner=runner,
+        environment=environment,
+        log=log,
+        repository=repository,
+    )
     name = json.loads(answer)
     if not isinstance(name, str) or "/" in name or not (out / name).is_file():
         raise BuildError(f"the build backend says that it made {name!r}, which is not there", log_path=str(log or ""))

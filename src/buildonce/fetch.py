@@ -108,7 +108,9 @@ class _Batch:
     def _get(self, file: RemoteFile) -> Path:
         source = file.path or _path_of(file.url)
         if source is None and not file.url:
-            raise LockError(f"the lock does not say where {file.filename} is", hint="release lock")
+            raise LockError(
+                f"the lock does not say where {file.filename} is", hint="run `release lock` and commit the result"
+            )
         part = self._store.root / "parts" / f"{file.sha256}.part"
         with self._alone(part):
             # Another process may have brought it while this one waited.
@@ -175,7 +177,11 @@ def _path_of(url: str) -> Path | None:
 
 def _copy(source: Path, part: Path, file: RemoteFile) -> None:
     if not source.is_file():
-        raise LockError(f"{file.filename} is not where the lock says", where=str(source), hint="release lock")
+        raise LockError(
+            f"{file.filename} is not where the lock says",
+            where=str(source),
+            hint="run `release lock` and commit the result",
+        )
     with source.open("rb") as reading, part.open("r+b") as writing:
         writing.truncate()
         shutil.copyfileobj(reading, writing, 1 << 20)

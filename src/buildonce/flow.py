@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from buildonce.model import Artifact, Format, Source, Target
     from buildonce.project import Project
+    from buildonce.provenance import Mode
     from buildonce.signing import Key
     from buildonce.stage import Stage
     from buildonce.system import System
@@ -46,6 +47,7 @@ class Order:
     key: str  # the signing key's file; "" for the configured one, or this machine's own
     keys: Path  # where this user's keys are
     passphrase: Callable[[], bytes]  # asked only for a protected key
+    mode: Mode = "workstation"  # the kind of machine this is, as the provenance tells
 
 
 def build(order: Order, system: System) -> Release:
@@ -68,7 +70,7 @@ def build(order: Order, system: System) -> Release:
         artifacts = _build_all(made, benches, wanted.formats, into, system)
         _prove_all(artifacts, made, system)
         facts = seal.Facts(project=project, source=source, lock=lock, stages=tuple(made), artifacts=artifacts)
-        seal.write(facts, key, into)  # manifest, SHA256SUMS, SBOM, provenance, signatures
+        seal.write(facts, key, into, mode=order.mode)  # manifest, SHA256SUMS, SBOM, provenance, signatures
         logs.replace(into / "log")
         final = order.out / f"{project.name}-{own.version.pep440}"
         files.replace_folder(into, final)
@@ -131,14 +133,19 @@ def _prove_all(artifacts: Sequence[Artifact], made: Sequence[Stage], system: Sys
     """Open every artifact and compare it with its Tree."""
     system.progress.step("compare every artifact with the Tree")
     by_target = {stage.target.name: stage for stage in made}
-    for artifact in artifacts:
+
+    def prove(artifact: Artifact) -> None:
         stage = by_target.get(artifact.target, made[0])
         proof.check(
             artifact,
             proof.Expectation(
                 name=stage.project.name,
+                distribution=stage.project.distribution,
                 version=proof.spelled(artifact, stage.version, stage.version.deb(stage.target)),
                 tree=stage.tree,
                 interpreter=str(stage.target.interpreter),
             ),
         )
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        list(pool.map(prove, artifacts))

@@ -46,6 +46,7 @@ class Manifest:
     """A release, as its manifest tells it. ``data`` is the bytes it was read from: what was signed."""
 
     name: str
+    distribution: str  # the name of the project's own wheel; differs from name only when the user said so
     version: Version
     source: Source  # without changes
     locks: Mapping[str, Digest]
@@ -62,6 +63,7 @@ class Manifest:
 def make(
     *,
     name: str,
+    distribution: str = "",
     version: Version,
     source: Source,
     locks: Mapping[str, Digest],
@@ -77,7 +79,7 @@ def make(
         statement.RELEASE,
         statement.subjects(artifacts),
         {
-            "purl": str(purl.pypi(name, version.pep440)),
+            "purl": str(purl.pypi(distribution or name, version.pep440)),
             "name": name,
             "version": {"pep440": version.pep440, "debian": version.debian, "oci": version.oci},
             "source": {
@@ -118,13 +120,14 @@ def read(data: bytes, *, where: str = FILE) -> Manifest:
     name, version = fields.text("name"), _version(fields.fields("version"))
     if not _NAME.fullmatch(name):
         raise fields.wrong("name", f"is not a normalised name: {name[:80]!r}")
-    fields.one_of("purl", str(purl.pypi(name, version.pep440)))
+    distribution = _distribution(fields, version)
     targets = _targets(fields, version)
     artifacts = tuple(_artifact(one, targets) for one in fields.objects("artifacts"))
     if statement.subjects(artifacts) != said.subjects or len(artifacts) != len(said.subjects):
         raise fields.wrong("artifacts", "are not the subjects of the statement")
     return Manifest(
         name=name,
+        distribution=distribution,
         version=version,
         source=_source(fields.fields("source")),
         locks=_digests(fields.fields("locks")),
@@ -133,6 +136,15 @@ def read(data: bytes, *, where: str = FILE) -> Manifest:
         tools={key: fields.fields("tools").text(key) for key in fields.fields("tools").value},
         data=data,
     )
+
+
+def _distribution(fields: Fields, version: Version) -> str:
+    """The name in the purl, which has to be the one way to write it."""
+    name = fields.text("purl").removeprefix("pkg:pypi/").partition("@")[0]
+    if not _NAME.fullmatch(name):
+        raise fields.wrong("purl", "is not pkg:pypi/<name>@<version>")
+    fields.one_of("purl", str(purl.pypi(name, version.pep440)))
+    return name
 
 
 def _version(fields: Fields) -> Version:

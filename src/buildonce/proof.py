@@ -23,23 +23,24 @@ _MOST_LINES = 20
 class Expectation:
     """What an artifact of this release has to be."""
 
-    name: str  # the project's
+    name: str  # the release's: of its deb, its image, and its folder below /opt/venvs
+    distribution: str  # of the project's own wheel
     version: str  # in the spelling of the artifact's format
     tree: Tree  # the target's; for the wheel, any target's
     interpreter: str  # the target's Python
 
 
-def expected(artifact: Artifact, tree_: Tree, name: str) -> tuple[Entry, ...]:
+def expected(artifact: Artifact, tree_: Tree, distribution: str) -> tuple[Entry, ...]:
     """What *artifact* has to hold: its share of the Tree, and what its builder meant to add."""
-    return tuple(sorted((*_share(artifact.kind, tree_, name), *artifact.extras)))
+    return tuple(sorted((*_share(artifact.kind, tree_, distribution), *artifact.extras)))
 
 
-def _share(kind: ArtifactKind, tree_: Tree, name: str) -> tuple[Entry, ...]:
+def _share(kind: ArtifactKind, tree_: Tree, distribution: str) -> tuple[Entry, ...]:
     match kind:
         case "sdist":
             return ()
         case "wheel":
-            return tree_.of(name).carried_by_wheels().entries
+            return tree_.of(distribution).carried_by_wheels().entries
         case "wheelhouse" | "pex":
             return tree_.carried_by_wheels().entries
         case "deb" | "oci":
@@ -61,16 +62,17 @@ def check(artifact: Artifact, expectation: Expectation) -> None:
     builder = registry.of(artifact.kind)
     contents = builder.read(artifact.path, artifact.kind, name=expectation.name, interpreter=expectation.interpreter)
     differences = (
-        *_identity(contents, expectation),
-        *tree.difference(expected(artifact, expectation.tree, expectation.name), contents.entries),
+        *_identity(artifact, contents, expectation),
+        *tree.difference(expected(artifact, expectation.tree, expectation.distribution), contents.entries),
     )
     if differences:
         raise VerificationError.of(_problems(artifact, differences))
 
 
-def _identity(contents: Contents, expectation: Expectation) -> Iterable[str]:
-    if contents.name != expectation.name:
-        yield f"name differs: expected {expectation.name}, found {contents.name}"
+def _identity(artifact: Artifact, contents: Contents, expectation: Expectation) -> Iterable[str]:
+    name = expectation.distribution if artifact.kind in ("wheel", "sdist") else expectation.name
+    if contents.name != name:
+        yield f"name differs: expected {name}, found {contents.name}"
     if contents.version != expectation.version:
         yield f"version differs: expected {expectation.version}, found {contents.version}"
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from buildonce.lock import Lock
     from buildonce.model import Artifact, Source
     from buildonce.project import Project
+    from buildonce.provenance import Mode
     from buildonce.signing import Key
     from buildonce.stage import Stage
     from buildonce.system import System
@@ -51,9 +52,10 @@ def tools() -> dict[str, str]:
     return {name: version(name) for name in ("buildonce", "deflate", "installer")}
 
 
-def write(facts: Facts, signer: Key, folder: Path) -> None:
-    """Write everything beside the artifacts into *folder*, and sign it."""
-    stage, build = facts.stages[0], facts.lock.build(facts.stages[0].target)
+def write(facts: Facts, signer: Key, folder: Path, *, mode: Mode) -> None:
+    """Write everything beside the artifacts into *folder*, and sign it. *mode* is the kind of machine this is."""
+    stage = facts.stages[0]
+    build = {one.file.sha256: one for each in facts.stages for one in facts.lock.build(each.target)}
     used = tools() | {wheel.name: wheel.version for wheel in stage.tools}
     bill = sbom.make(facts.stages, tool_version=used["buildonce"])
     files.write_atomically(folder / sbom.FILE, bill)
@@ -61,13 +63,14 @@ def write(facts: Facts, signer: Key, folder: Path) -> None:
         facts.stages,
         artifacts=facts.artifacts,
         locks=facts.lock.files,
-        build=build,
+        build=build.values(),
         tools=used,
         byproducts={sbom.FILE: files.sha256_bytes(bill)},
     )
     files.write_atomically(folder / provenance.FILE, said)
     bound = manifest.make(
         name=facts.project.name,
+        distribution=facts.project.distribution,
         version=stage.version,
         source=facts.source,
         locks=facts.lock.files,
@@ -77,4 +80,4 @@ def write(facts: Facts, signer: Key, folder: Path) -> None:
     )
     files.write_atomically(folder / manifest.FILE, bound)
     files.write_atomically(folder / sums.FILE, sums.sums(folder))
-    release.sign(folder, signer)
+    release.sign(folder, signer, mode=mode)

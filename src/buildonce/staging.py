@@ -44,18 +44,25 @@ def own(project: Project, source: Source, bench: Workbench, lock: Lock, system: 
     """Settle the version on a clean clone of the commit, and build the project's sdist and, from it, its wheel."""
     system.progress.step("version, sdist and wheel of the project")
     logs = work / "log"
-    clone = sources.export(project.root, source, work / "checkout", system.host)
+    repository = work / "checkout"
+    clone = sources.export(project.root, source, repository, system.host)
     env = bench.environment(lock.build(bench.target, "project"), system)
     settled = version.settle(
         project,
         source,
         clone,
         backend_version=lambda folder: buildenv.version(
-            folder, env=env, runner=bench.runner, epoch=source.epoch, log=logs / "version.log"
+            folder, repository=repository, env=env, runner=bench.runner, epoch=source.epoch, log=logs / "version.log"
         ),
     )
     wheel, sdist = compile.project(
-        clone, env=env, runner=bench.runner, epoch=source.epoch, into=work / "own", log=logs / "wheel.log"
+        clone,
+        repository=repository,
+        env=env,
+        runner=bench.runner,
+        epoch=source.epoch,
+        into=work / "own",
+        log=logs / "wheel.log",
     )
     facts = wheels.admit(wheel)
     return Own(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from buildonce import proof
-from buildonce.errors import ReleaseError
-from buildonce.signing import PublicKey, release
+from buildonce.errors import ReleaseError, VerificationError
+from buildonce.signing import PublicKey, release, sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,12 +41,31 @@ def verify(folder: Path, keys: Sequence[PublicKey], system: System) -> Verified:
 
     Raises :class:`buildonce.errors.VerificationError` naming the file that is not as it was signed or built.
     """
+    if not (folder / sums.FILE).is_file():
+        raise VerificationError(
+            f"there is no release here: no {sums.FILE}",
+            where=str(folder),
+            hint="name the folder of a release, such as dist/NAME-VERSION",
+        )
     system.progress.step("signatures and digests")
-    verified = release.verify(folder, keys)
-    for artifact in verified.manifest.artifacts:
-        system.progress.step(f"compare {artifact.file} with the Tree")
-        _prove(replace(artifact, path=folder / artifact.file), verified.manifest)
+    verified = _signed(folder, keys)
+    artifacts = [replace(artifact, path=folder / artifact.file) for artifact in verified.manifest.artifacts]
+    system.progress.step(f"compare {len(artifacts)} artifacts with the Tree")
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        list(pool.map(lambda artifact: _prove(artifact, verified.manifest), artifacts))
     return verified
+
+
+def _signed(folder: Path, keys: Sequence[PublicKey]) -> Verified:
+    try:
+        return release.verify(folder, keys)
+    except VerificationError as error:
+        first = error.problems[0]
+        raise VerificationError(
+            f"{first.where}: {first.message}" if first.where else first.message,
+            where=str(folder),
+            hint=first.hint or "do not install it: fetch the release again from where it was published",
+        ) from error
 
 
 def _prove(artifact: Artifact, manifest: Manifest) -> None:
@@ -53,6 +74,7 @@ def _prove(artifact: Artifact, manifest: Manifest) -> None:
         artifact,
         proof.Expectation(
             name=manifest.name,
+            distribution=manifest.distribution,
             version=proof.spelled(artifact, manifest.version, manifest.version.deb(built.target)),
             tree=built.tree,
             interpreter=str(built.target.interpreter),

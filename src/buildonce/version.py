@@ -1,7 +1,9 @@
 """One version, unique per commit, in the spelling of every format.
 
 The map from PEP 440 to Debian keeps the total order of public versions and puts a local version between its
-public one and the next; a property test proves it against dpkg. The map to OCI tags can be undone.
+public one and the next; a property test proves it against dpkg. Different versions are spelled differently, but
+dpkg itself takes some different local parts for equal (``+l.a`` and ``+l.a0``: no digits count as 0). The map to
+OCI tags can be undone.
 """
 
 from __future__ import annotations

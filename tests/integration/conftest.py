@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration import carried, hosts
+from tests.integration import carried, hosts, tiny
+from tests.lock import index as indexes
+from tests.system import server as servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tests.integration.hosts import Host
+    from tests.lock.index import Index
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -182,3 +185,22 @@ def python_host(os_packages: Path) -> Iterator[Host]:
 
 
 QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
+
+
+@pytest.fixture(scope="session")
+def company() -> Iterator[Index]:
+    """The package index of a tiny company."""
+    with indexes.serving() as found:
+        tiny.stock(found)
+        yield found
+
+
+@pytest.fixture
+def user(tmp_path: Path, company: Index) -> Iterator[tiny.User]:
+    """Somebody with a project of their own; whatever they do wrong, no half of a release is left."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "home").mkdir()
+    with servers.serving() as server:
+        made = tiny.User(tmp_path / "shop", tmp_path / "home", company, server)
+        yield made
+        assert made.left == []

@@ -13,42 +13,12 @@ from packaging.version import Version
 from buildonce import version
 from tests import wheelmaker
 from tests.integration import tiny
-from tests.lock import index as indexes
-from tests.system import server as servers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.integration.tiny import User
-    from tests.lock.index import Index
 
 CONFIGURATION, VERIFICATION = 3, 4
 LOCK_IT = "run `release lock` and commit the result"
-
-
-@pytest.fixture(scope="module")
-def index() -> Iterator[Index]:
-    with indexes.serving() as found:
-        tiny.stock(found)
-        yield found
-
-
-@pytest.fixture
-def user(tmp_path: Path, index: Index) -> Iterator[User]:
-    (tmp_path / "shop").mkdir()
-    (tmp_path / "home").mkdir()
-    with servers.serving() as server:
-        made = tiny.User(tmp_path / "shop", tmp_path / "home", index, server)
-        yield made
-        assert made.left == []
-
-
-def wheel(index: Index, name: str, files: dict[str, str], into: Path, **facts: Any) -> str:
-    """Put the wheel of *name* 1.0 that holds *files* into *index*; answers its file name."""
-    made = wheelmaker.make(into, {name: text for name, text in files.items()}, name=name, **facts)
-    index.projects.pop(name, None)
-    index.put(name, made.name, made.read_bytes())
-    return made.name
 
 
 # -- the project --------------------------------------------------------------------------------------------
@@ -67,18 +37,17 @@ def test_everything_wrong_in_the_configuration_is_told_at_once(user: User) -> No
     user.commit()
     ended = user.run("build")
     assert ended.code == CONFIGURATION
-    assert len(ended.errors) == 3
+    assert len(ended.errors) == 4  # and the command of the service is missing
     for part in ("'target'", "did you mean 'targets'?", "port", "'helth'", "did you mean 'health'?"):
         assert part in ended.stderr, part
 
 
-@pytest.mark.parametrize("line", ['targets = ["debian-21"]', 'targets = ["debain-12"]'])
-def test_unknown_target(user: User, line: str) -> None:
-    user.project(more=f"{line}\n")
+def test_unknown_target(user: User) -> None:
+    user.project(more='targets = ["debain-12"]\n')
     user.commit()
     ended = user.run("build")
-    assert ended.code == CONFIGURATION
-    assert "debian-12" in ended.stderr
+    assert (ended.code, ended.error) == (CONFIGURATION, "unknown target 'debain-12'")
+    assert ended.hint == "did you mean 'debian-12'?"
 
 
 def test_target_that_is_not_the_projects(user: User) -> None:
@@ -131,8 +100,8 @@ def test_half_of_a_lock(user: User) -> None:
 @pytest.mark.parametrize(
     ("hashes", "told"), [({}, "has no hash"), ({"md5": "0" * 32}, "has only md5"), ({"sha256": "abc"}, "malformed")]
 )
-def test_lock_without_sha256(user: User, tmp_path: Path, hashes: dict[str, str], told: str) -> None:
-    wheel(user.index, "plain", {"plain.py": ""}, tmp_path)
+def test_lock_without_sha256(user: User, hashes: dict[str, str], told: str) -> None:
+    user.wheel("plain", {"plain.py": ""})
     user.ready("plain")
 
     def spoil(lock: Any) -> None:
@@ -159,7 +128,7 @@ def test_os_package_without_sha256(user: User) -> None:
 
 
 def test_sha256_that_was_altered(user: User, tmp_path: Path) -> None:
-    wheel(user.index, "altered", {"altered.py": tiny.salt()}, tmp_path)
+    user.wheel("altered", {"altered.py": tiny.salt()})
     user.ready("altered")
     real = user.index.hash("altered", "altered-1.0-py3-none-any.whl")
     false = hashlib.sha256(real.encode()).hexdigest()
@@ -177,7 +146,7 @@ def test_sha256_that_was_altered(user: User, tmp_path: Path) -> None:
 
 
 def test_server_that_sends_other_bytes(user: User, tmp_path: Path) -> None:
-    name = wheel(user.index, "swapped", {"swapped.py": tiny.salt()}, tmp_path)
+    name = user.wheel("swapped", {"swapped.py": tiny.salt()})
     user.ready("swapped")
     true = user.index.projects["swapped"].files[name]
     evil = true[:-40] + bytes(40)
@@ -190,7 +159,7 @@ def test_server_that_sends_other_bytes(user: User, tmp_path: Path) -> None:
 
 
 def test_no_wheel_for_the_target_and_no_sdist(user: User, tmp_path: Path) -> None:
-    wheel(user.index, "elsewhere", {"elsewhere.py": ""}, tmp_path, tag="cp311-cp311-win_amd64", purelib=False)
+    user.wheel("elsewhere", {"elsewhere.py": ""}, tag="cp311-cp311-win_amd64", purelib=False)
     user.project("elsewhere", more="")
     user.commit()
     ended = user.run("lock")
@@ -200,7 +169,7 @@ def test_no_wheel_for_the_target_and_no_sdist(user: User, tmp_path: Path) -> Non
 
 
 def test_no_wheel_for_the_target_in_the_lock(user: User, tmp_path: Path) -> None:
-    wheel(user.index, "elsewhere", {"elsewhere.py": ""}, tmp_path)
+    user.wheel("elsewhere", {"elsewhere.py": ""})
     user.ready("elsewhere")
 
     def spoil(lock: Any) -> None:
@@ -228,8 +197,8 @@ def compiled(user: User, name: str, source: str) -> None:
 
 def whole_log(stderr: str) -> str:
     """The log that the error leads to; it is there after the build."""
-    (line,) = [line for line in stderr.splitlines() if "the whole log: " in line]
-    return Path(line.partition("the whole log: ")[2]).read_text()
+    (line,) = [line for line in stderr.splitlines() if line.startswith("  log: ")]
+    return Path(line.removeprefix("  log: ")).read_text()
 
 
 def test_sdist_that_does_not_compile(user: User) -> None:
@@ -256,7 +225,7 @@ LIES = ("a file is not what RECORD says", "a file is not in RECORD", "a path goe
 
 @pytest.mark.parametrize("lie", LIES)
 def test_wheel_that_lies(user: User, tmp_path: Path, lie: str) -> None:
-    name = wheel(user.index, "orders", {"orders.py": ""}, tmp_path)
+    name = user.wheel("orders", {"orders.py": ""})
     user.project("orders")
     user.lock()  # from an honest index: uv would not read some of these
     made = wheelmaker.LIES[lie](tmp_path / "lie")
@@ -276,7 +245,7 @@ def test_wheel_that_lies(user: User, tmp_path: Path, lie: str) -> None:
 
 def test_two_wheels_that_own_one_file(user: User, tmp_path: Path) -> None:
     for name in ("mine", "yours"):
-        wheel(user.index, name, {f"{name}.py": "", "common.py": name}, tmp_path)
+        user.wheel(name, {f"{name}.py": "", "common.py": name})
     user.ready("mine", "yours")
     ended = user.run("build")
     assert ended.code == 1
@@ -350,6 +319,6 @@ def test_dirty_builds_can_never_be_published(user: User) -> None:
     assert ended.code == 0
     made = ended.data["version"]
     assert any(len(part) == 9 and part.startswith("d") for part in (Version(made).local or "").split("."))
-    assert not version.publishable(version.spell(made))
-    assert version.publishable(version.spell(made.rpartition(".d")[0]))
+    assert not version.publishable(made)
+    assert version.publishable(made.rpartition(".d")[0])
     subprocess.run(["rm", "-r", ended.data["dir"]], check=True)

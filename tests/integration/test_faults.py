@@ -117,6 +117,7 @@ def expectation(artifact: Artifact, said: Manifest) -> proof.Expectation:
     target = said.built(artifact.target).target
     return proof.Expectation(
         name=said.name,
+        distribution=said.distribution,
         version=proof.spelled(artifact, said.version, said.version.deb(target)),
         tree=said.built(artifact.target).tree,
         interpreter=str(target.interpreter),

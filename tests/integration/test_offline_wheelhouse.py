@@ -44,7 +44,9 @@ def works(host: Host, environment: str, first: Built) -> None:
     """Everything can be imported, exactly the locked set is there, and the command tells the version."""
     python = f"{environment}/bin/python"
     assert host.run(f"{environment}/bin/orders", "--version").strip() == first.version
-    modules = "import cryptography.hazmat.bindings._rust, fastapi, orders.app, psycopg2, pydantic_core, sqlalchemy, uvicorn"
+    modules = (
+        "import cryptography.hazmat.bindings._rust, fastapi, orders.app, psycopg2, pydantic_core, sqlalchemy, uvicorn"
+    )
     host.run(python, "-I", "-c", modules)
     listing = "import importlib.metadata as m; print(*sorted(f'{d.name}=={d.version}' for d in m.distributions()))"
     found = host.run(python, "-I", "-c", listing).split()

@@ -43,17 +43,17 @@ class Database:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[Host, str]]:
-    start = """
+    start = f"""
+    install -d -m 2775 -o postgres -g postgres {SOCKETS}
     set -- $(pg_lsclusters --no-header)
-    rules=/etc/postgresql/$1/$2/pg_hba.conf
-    printf 'local all postgres peer\\nlocal all all scram-sha-256\\n' >$rules
+    printf 'local all postgres peer\\nlocal all all scram-sha-256\\n' >"/etc/postgresql/$1/$2/pg_hba.conf"
     exec pg_ctlcluster "$1" "$2" start --foreground
     """
     with hosts.volume() as sockets:
         shared = {sockets: {"bind": SOCKETS, "mode": "rw"}}
         command = ["sh", "-euc", start]
         image = hosts.POSTGRESQL.tag()
-        with hosts.running(image, command=command, user="postgres", init=True, volumes=shared) as host:
+        with hosts.running(image, command=command, init=True, volumes=shared) as host:
             hosts.until(lambda: host.succeeds("pg_isready", "-q"), told=host.told)
             yield host, sockets
 
@@ -74,9 +74,7 @@ def database(server: tuple[Host, str]) -> Database:
     return made
 
 
-def test_the_installed_service(
-    database: Database, os_packages: Path, first: Built, tmp_path: Path
-) -> None:
+def test_the_installed_service(database: Database, os_packages: Path, first: Built, tmp_path: Path) -> None:
     """By the deb: the unit migrates before it starts, and what was ordered is there after a restart."""
     with hosts.running(hosts.HOST.tag(), systemd=True, volumes=database.shared) as host:
         # An administrator's settings are there before the package, as a configuration management brings them.

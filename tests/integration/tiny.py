@@ -33,6 +33,7 @@ from buildonce.system.console import SilentProgress
 from buildonce.system.net import Net
 from buildonce.system.run import HostRunner
 from buildonce.system.store import Store
+from tests import wheelmaker
 from tests.builders.small_stage import download
 from tests.oci.image_stage import store as tests_store
 
@@ -140,8 +141,9 @@ class User:
 
     @property
     def left(self) -> list[str]:
-        """What is in ``dist/`` beside the lock of running builds: nothing after a failure."""
-        return sorted(path.name for path in self.dist.glob("*") if path.name != ".lock") if self.dist.exists() else []
+        """What is in ``dist/`` of builds: nothing after a failure."""
+        own = {".lock", ".gitignore"}
+        return sorted(path.name for path in self.dist.iterdir() if path.name not in own) if self.dist.exists() else []
 
     def project(
         self,
@@ -164,6 +166,13 @@ class User:
         self.write("pyproject.toml", text)
         self.write("shop.py", "def main():\n    print('open')\n")
 
+    def wheel(self, name: str, files: Mapping[str, str | bytes], **facts: Any) -> str:
+        """Put the wheel of *name* 1.0 that holds *files* into the index, alone; answers its file name."""
+        made = wheelmaker.make(self.home / "wheels", files, name=name, **facts)
+        self.index.projects.pop(name, None)
+        self.index.put(name, made.name, made.read_bytes())
+        return made.name
+
     def write(self, name: str, text: str) -> Path:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,9 +182,7 @@ class User:
     def git(self, *arguments: str) -> str:
         identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false")
         command = ["git", *identity, *arguments]
-        done = subprocess.run(
-            command, cwd=self.root, env=self.environment, check=True, capture_output=True, text=True
-        )
+        done = subprocess.run(command, cwd=self.root, env=self.environment, check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
     def commit(self) -> None:
@@ -188,9 +195,7 @@ class User:
     def lock(self) -> None:
         """What ``release lock`` does, but apt and the build backends are not asked again."""
         pins = debs()
-        system = System(
-            store=Store(store_folder()), net=Net(patience=1), host=HostRunner(), progress=SilentProgress()
-        )
+        system = System(store=Store(store_folder()), net=Net(patience=1), host=HostRunner(), progress=SilentProgress())
         with pytest.MonkeyPatch.context() as patch:
             for name in os.environ.keys() - self.environment.keys():
                 patch.delenv(name)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,39 @@ def test_ctrl_c_ends_all_that_was_started(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(20) != 0
     wait_until_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_stop_ends_the_programs_of_all_threads_and_starts_no_other() -> None:
+    runner = HostRunner()
+    began = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(runner.run, shell("sleep 60"), check=False) for _ in range(2)]
+        while len(runner._running) < 2:
+            time.sleep(0.01)
+        runner.stop()
+        for job in jobs:
+            with pytest.raises(KeyboardInterrupt):  # not an outcome: half of its work must not be kept
+                job.result()
+    assert time.monotonic() - began < 30
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(shell("exit 0"))
+
+
+def test_stop_again_is_without_mercy() -> None:
+    runner = HostRunner()
+    with ThreadPoolExecutor() as pool:
+        job = pool.submit(runner.run, shell("trap '' TERM; echo ready; while :; do sleep 0.1; done"), check=False)
+        while not runner._running:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        runner.stop()
+        runner.stop()
+        with pytest.raises(KeyboardInterrupt):
+            job.result()
+
+
+def test_a_known_program_that_is_missing_comes_with_its_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingToolError) as caught:
+        HostRunner().run(Command(argv=("git", "--version")))
+    assert caught.value.problems[0].hint == "sudo apt-get install git"

@@ -114,7 +114,11 @@ def _command_of(stage: Stage) -> tuple[str, ...]:
 def _tool(stage: Stage) -> Wheel:
     tool = next((wheel for wheel in stage.tools if wheel.name == "pex"), None)
     if tool is None:
-        raise BuildError("pex is not among the locked tools", where="pylock.build.toml", hint="release lock")
+        raise BuildError(
+            "pex is not among the locked tools",
+            where="pylock.build.toml",
+            hint="run `release lock` and commit the result",
+        )
     return tool
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from buildonce.errors import ReleaseError
+from buildonce.system.console import wants_color
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from buildonce.errors import Problem
 
@@ -100,11 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        command.main(args=list(arguments), prog_name="release", standalone_mode=False)
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
+        code = command.main(args=list(arguments), prog_name="release", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted: nothing was left half-written", "")
+        click.echo("interrupted: nothing was left half-written", err=True)
         return _INTERRUPTED
     except click.ClickException as error:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
@@ -113,7 +112,7 @@ def _run(arguments: Sequence[str]) -> int:
         return _show(_as_usage_error(error), arguments, cause=error)
     except Exception as error:  # noqa: BLE001 - the last resort: a bug of ours must not look like the user's mistake
         return _show(_as_release_error(error), arguments, cause=error)
-    return 0
+    return code if isinstance(code, int) else 0  # a number when a command ended with click's Exit
 
 
 def _as_usage_error(error: click.ClickException) -> ReleaseError:
@@ -148,10 +147,12 @@ def _show(error: ReleaseError, arguments: Sequence[str], *, cause: Exception) ->
     if "-vv" in arguments or arguments.count("-v") > 1:
         traceback.print_exception(cause)
     _show_json(arguments, error.exit_code, error.problems)
-    if error.log:
-        click.echo("".join(f"  | {line}\n" for line in error.log.rstrip().splitlines()), err=True, nl=False)
+    lines = [f"  | {line}" for line in error.log.rstrip().splitlines()]
     for number, problem in enumerate(error.problems):
-        _say_problem(problem, "error" if number == 0 or problem.hint else "  and", error.log_path * (number == 0))
+        label = "error" if number == 0 or problem.hint else "  and"
+        lines += _lines(problem, label, error.log_path if number == 0 else "")
+    color = None if wants_color(color="--no-color" not in arguments) else False  # None: when it is a terminal
+    click.echo("\n".join(lines), err=True, color=color)
     return error.exit_code
 
 
@@ -161,18 +162,11 @@ def _show_json(arguments: Sequence[str], exit_code: int, problems: Sequence[Prob
         click.echo(json.dumps({"error": {"exit_code": exit_code, "problems": rows}}))
 
 
-def _say_problem(problem: Problem, label: str, log: str) -> None:
-    click.echo(f"{click.style(f'{label}:', fg='red', bold=True)} {problem.message}", err=True)
+def _lines(problem: Problem, label: str, log: str) -> Iterator[str]:
+    yield f"{click.style(f'{label}:', fg='red', bold=True)} {problem.message}"
     if problem.where:
-        click.echo(f"   in: {problem.where}", err=True)
+        yield f"   in: {problem.where}"
     if log:
-        click.echo(f"  log: {log}", err=True)
+        yield f"  log: {log}"
     if problem.hint:
-        _say("", problem.hint)
-
-
-def _say(message: str, hint: str) -> None:
-    if message:
-        click.echo(message, err=True)
-    if hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {hint}", err=True)
+        yield f"{click.style('hint:', fg='cyan')} {problem.hint}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ def command(
         key=chosen_key(key),
         keys=home(),
         passphrase=passphrase,
+        mode="ci" if os.environ.get("CI") else "workstation",
     )
     with system(options) as machine:
         release = flow.build(order, machine)

@@ -45,7 +45,7 @@ def closure(
             raise LockError(
                 f"{asker} needs the OS package {' or '.join(alternatives)}, which is not locked",
                 where="debs.lock.toml",
-                hint="release lock",
+                hint="run `release lock` and commit the result",
             )
         if name in found or name in left_out:
             continue

@@ -12,7 +12,7 @@ from buildonce.lock.toml import parse
 from buildonce.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from packaging.pylock import Pylock
@@ -105,7 +105,8 @@ def read(project: Project) -> Lock:
 
 
 def _facts(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    facts = data.get("tool", {}).get(TOOL)
+    tool = data.get("tool")
+    facts = tool.get(TOOL) if isinstance(tool, dict) else None
     if not isinstance(facts, dict) or not {"targets", "inputs", "files"} <= facts.keys():
         maker = data.get("created-by", "another tool")
         raise LockError(
@@ -113,7 +114,21 @@ def _facts(data: Mapping[str, Any]) -> Mapping[str, Any]:
             where=PYTHON,
             hint="run `release lock`: it keeps every pin and hash of that file and adds what is missing",
         )
+    if not (_lines(facts["targets"]) and _table_of(facts["inputs"], _lines) and _table_of(facts["files"], _text)):
+        raise LockError(f"the table [tool.{TOOL}] of {PYTHON} is damaged", where=PYTHON, hint=HINT)
     return facts
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _lines(value: object) -> bool:
+    return isinstance(value, list) and all(map(_text, value))
+
+
+def _table_of(value: object, kind: Callable[[object], bool]) -> bool:
+    return isinstance(value, dict) and all(map(kind, value.values()))
 
 
 def _require_fresh(project: Project, facts: Mapping[str, Any], digests: Mapping[str, Digest]) -> None:

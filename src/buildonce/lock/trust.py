@@ -30,7 +30,7 @@ def require(data: Mapping[str, Any], where: str) -> None:
 
 def problems(data: Mapping[str, Any], where: str) -> Iterator[Problem]:
     """What is wrong with *data*. ``packaging`` would take md5, and stop at the first entry without a hash."""
-    for package in data.get("packages", ()):
+    for package in _tables(data.get("packages")):
         named = f"{package.get('name', '?')} {package.get('version', '')}".strip()
         for key, reason in _NOT_FILES.items():
             if key in package:
@@ -44,12 +44,17 @@ def problems(data: Mapping[str, Any], where: str) -> Iterator[Problem]:
 
 
 def _files(package: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield from package.get("wheels", ())
-    yield from (package[key] for key in ("sdist", "archive") if key in package)
+    yield from _tables(package.get("wheels"))
+    yield from _tables([package[key] for key in ("sdist", "archive") if key in package])
+
+
+def _tables(value: object) -> Iterator[Mapping[str, Any]]:
+    """The tables in *value*; what is none is for ``packaging`` to refuse, which checks every type."""
+    yield from (one for one in value if isinstance(one, dict)) if isinstance(value, list) else ()
 
 
 def _problems_of_file(file: Mapping[str, Any], named: str, where: str) -> Iterator[Problem]:
-    hashes = file.get("hashes") or {}
+    hashes = file["hashes"] if isinstance(file.get("hashes"), dict) else {}
     label = file.get("name") or str(file.get("url") or file.get("path") or "").rsplit("/", 1)[-1]
     if not _SHA256.match(str(hashes.get("sha256", ""))):
         has = f"only {', '.join(sorted(hashes))}" if hashes else "no hash"
