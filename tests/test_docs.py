@@ -213,5 +213,14 @@ def test_every_variable_of_the_environment_is_documented() -> None:
     assert every - known == {"RELEASE_KEY_FILE"}  # a name of the user's, in an example for CI
 
 
+def test_messages_that_a_page_explains_are_said() -> None:
+    """The table in build-in-ci.md: each message is in the source."""
+    table = _page("how-to/build-in-ci.md").split("| message |")[1]
+    messages = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py"))
+    assert messages
+    assert [message for message in messages if message not in source] == []
+
+
 def _page(name: str) -> str:
     return (ROOT / "docs" / name).read_text("utf-8")

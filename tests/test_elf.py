@@ -22,9 +22,7 @@ FOREIGN = dataclasses.replace(TARGET, machine="aarch64" if platform.machine() ==
 def extension() -> bytes:
     """A shared object that needs glibc."""
     folder = Path(sysconfig.get_config_var("DESTSHARED"))
-    return min(
-        folder.glob("*.so"), key=lambda path: (b"GLIBC_" not in path.read_bytes(), path.name)
-    ).read_bytes()
+    return min(folder.glob("*.so"), key=lambda path: (b"GLIBC_" not in path.read_bytes(), path.name)).read_bytes()
 
 
 def wheel(into: Path, files: dict[str, str | bytes]) -> Path:
@@ -32,9 +30,7 @@ def wheel(into: Path, files: dict[str, str | bytes]) -> Path:
 
 
 def test_what_an_extension_needs(tmp_path: Path) -> None:
-    needs = elf.check(
-        wheel(tmp_path, {"orders/_fast.so": extension(), "orders/a.py": "x = 1\n" * 20}), TARGET
-    )
+    needs = elf.check(wheel(tmp_path, {"orders/_fast.so": extension(), "orders/a.py": "x = 1\n" * 20}), TARGET)
     assert "libc.so.6" in needs.sonames
     assert needs.provides == ("_fast.so",)
     assert (2, 0) < needs.glibc <= TARGET.glibc
@@ -73,9 +69,7 @@ def test_code_for_another_machine(tmp_path: Path) -> None:
 def test_a_helper_for_another_machine_beside_ours_is_left_alone(tmp_path: Path) -> None:
     ours = extension()
     other = ours[:18] + b"\xf3\x00" + ours[20:]  # e_machine: RISC-V
-    needs = elf.check(
-        wheel(tmp_path, {"orders/attach_ours.so": ours, "orders/attach_riscv.so": other}), TARGET
-    )
+    needs = elf.check(wheel(tmp_path, {"orders/attach_ours.so": ours, "orders/attach_riscv.so": other}), TARGET)
     assert needs.provides == ("attach_ours.so",)
     with pytest.raises(VerificationError, match=r"attach_riscv\.so: it is code for riscv"):
         elf.check(wheel(tmp_path, {"orders/attach_riscv.so": other}), TARGET)

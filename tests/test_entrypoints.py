@@ -52,12 +52,8 @@ def check(tmp_path: Path, store: Store) -> Callable[[dict[str, str]], None]:
         wheel = Wheel(name="orders", version="1.0", path=path, sha256=files.sha256_file(path), size=size)
         prefix, into = PurePosixPath(tmp_path / "final/orders"), tmp_path / "tree"
         runner = Room()
-        tree.plant(
-            [wheel], target=HERE, prefix=prefix, runner=runner, store=store, into=into, root_key="root"
-        )
-        entrypoints.check(
-            wheel, target=HERE, prefix=prefix, tree_root=into, runner=runner, project_root=tmp_path
-        )
+        tree.plant([wheel], target=HERE, prefix=prefix, runner=runner, store=store, into=into, root_key="root")
+        entrypoints.check(wheel, target=HERE, prefix=prefix, tree_root=into, runner=runner, project_root=tmp_path)
 
     return check
 
@@ -85,9 +81,7 @@ def test_a_module_that_wants_configuration_is_no_error(check: Callable[[dict[str
         ("orders.lacking:main", "no module named nowhere_to_be_found"),
     ],
 )
-def test_a_script_that_names_nothing(
-    reference: str, why: str, check: Callable[[dict[str, str]], None]
-) -> None:
+def test_a_script_that_names_nothing(reference: str, why: str, check: Callable[[dict[str, str]], None]) -> None:
     with pytest.raises(BuildError) as error:
         check({"good": "orders:main", "bad": reference})
     (problem,) = error.value.problems

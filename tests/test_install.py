@@ -144,9 +144,7 @@ _names = st.from_regex(r"[a-z]{1,6}(/[a-z]{1,6}){0,2}\.(py|txt)", fullmatch=True
 
 @settings(max_examples=40, deadline=None)
 @given(
-    files=st.dictionaries(
-        _names, st.tuples(st.binary(max_size=40), st.sampled_from([0o100644, 0o100755, 0, 0o755]))
-    ),
+    files=st.dictionaries(_names, st.tuples(st.binary(max_size=40), st.sampled_from([0o100644, 0o100755, 0, 0o755]))),
 )
 def test_laying_and_carrying_agree_for_any_wheel(files: dict[str, tuple[bytes, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

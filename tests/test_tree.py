@@ -164,16 +164,12 @@ def test_a_wheel_is_the_same_whatever_is_beside_it(garden: Garden, orders: Wheel
     assert garden.plant(click, orders, into="reversed") == together
 
 
-def test_only_a_changed_wheel_is_planted_again(
-    garden: Garden, room: Room, orders: Wheel, click: Wheel
-) -> None:
+def test_only_a_changed_wheel_is_planted_again(garden: Garden, room: Room, orders: Wheel, click: Wheel) -> None:
     garden.plant(orders, click)
     assert len(room.commands) == 2
     assert garden.plant(orders, click, into="again") == garden.plant(click, orders, into="once-more")
     assert len(room.commands) == 2
-    changed = wheel(
-        garden.path / "new", "orders", ORDERS | {"orders/__init__.py": "def main(): return 'bye'\n"}
-    )
+    changed = wheel(garden.path / "new", "orders", ORDERS | {"orders/__init__.py": "def main(): return 'bye'\n"})
     garden.plant(changed, click, into="changed")
     assert len(room.commands) == 3
 
@@ -210,9 +206,7 @@ def test_the_umask_changes_nothing(garden: Garden, orders: Wheel) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o755}
 
 
-def test_another_file_system_gets_copies(
-    garden: Garden, orders: Wheel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_file_system_gets_copies(garden: Garden, orders: Wheel, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = garden.plant(orders)
 
     def refuse(*_: object) -> None:
@@ -257,9 +251,7 @@ def test_in_a_real_build_root(tmp_path: Path, store: Store, orders: Wheel, click
     garden.store = Store(tmp_path / "other-store")
     assert garden.plant(click, orders, into="again") == planted
     assert str(tmp_path).encode() not in b"".join(
-        path.read_bytes()
-        for path in (tmp_path / "tree").rglob("*")
-        if path.is_file() and not path.is_symlink()
+        path.read_bytes() for path in (tmp_path / "tree").rglob("*") if path.is_file() and not path.is_symlink()
     )
 
 
@@ -275,9 +267,7 @@ _files = st.builds(
     size=st.integers(0, 9),
     sha256=st.sampled_from(DIGESTS),
 )
-_links = st.builds(
-    Entry, path=_paths, kind=st.just("link"), mode=st.just(0o777), link=st.sampled_from(["a", "b"])
-)
+_links = st.builds(Entry, path=_paths, kind=st.just("link"), mode=st.just(0o777), link=st.sampled_from(["a", "b"]))
 _listings = st.lists(_files | _links, min_size=1, max_size=8, unique_by=lambda entry: entry.path)
 
 _FILE_CHANGES: dict[str, Callable[[Entry], Entry]] = {

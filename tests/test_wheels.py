@@ -37,9 +37,7 @@ def test_an_honest_wheel_comes_in(tmp_path: Path) -> None:
     facts = wheels.admit(path)
     assert (facts.name, facts.version, facts.filename) == ("orders", "1.0", path.name)
     assert facts.scripts == ("orders", "orders-admin")
-    assert facts.entry_points[1] == wheels.Script(
-        name="orders-admin", module="orders.admin", attribute="App.run"
-    )
+    assert facts.entry_points[1] == wheels.Script(name="orders-admin", module="orders.admin", attribute="App.run")
     assert facts.requires_dist == ("click>=8",)
     assert facts.requires_python == ">=3.9"
     assert facts.root_is_purelib
@@ -151,15 +149,11 @@ def test_what_setuptools_ships_is_known_by_its_bytes(default: str, tmp_path: Pat
     name, files = "setuptools", {"distutils-precedence.pth": line}
     assert wheels.admit(wheelmaker.make(tmp_path, files, name=name)).startup == ()
     with pytest.raises(VerificationError):
-        wheels.admit(
-            wheelmaker.make(tmp_path, {"distutils-precedence.pth": line + "import evil\n"}, name=name)
-        )
+        wheels.admit(wheelmaker.make(tmp_path, {"distutils-precedence.pth": line + "import evil\n"}, name=name))
 
 
 def test_a_pth_file_that_does_nothing_comes_in(tmp_path: Path) -> None:
-    wheels.admit(
-        wheelmaker.make(tmp_path, {"orders.pth": "# only words\n\n", "orders/data.pth": "import evil\n"})
-    )
+    wheels.admit(wheelmaker.make(tmp_path, {"orders.pth": "# only words\n\n", "orders/data.pth": "import evil\n"}))
 
 
 def _content(path: Path) -> set[tuple[str, str]]:
@@ -172,9 +166,7 @@ def _content(path: Path) -> set[tuple[str, str]]:
 def test_a_changed_byte_is_refused_or_changes_nothing(data: st.DataObject) -> None:
     """Times and modes are free bytes of a zip; whatever else is changed must not come in."""
     with tempfile.TemporaryDirectory() as folder:
-        path = wheelmaker.make(
-            Path(folder), {"orders/__init__.py": "x = 1\n" * 20}, scripts={"orders": "orders:main"}
-        )
+        path = wheelmaker.make(Path(folder), {"orders/__init__.py": "x = 1\n" * 20}, scripts={"orders": "orders:main"})
         honest, content = path.read_bytes(), _content(path)
         place = data.draw(st.integers(0, len(honest) - 1))
         value = data.draw(st.integers(0, 255))
@@ -211,10 +203,7 @@ def facts(tmp_path: Path) -> Callable[..., wheels.WheelFacts]:
 
 def test_fits(facts: Callable[..., wheels.WheelFacts]) -> None:
     assert (
-        wheels.fits(
-            facts("a", tag="cp311-cp311-manylinux_2_36_x86_64", requires_python=">=3.11,<3.12"), DEBIAN
-        )
-        == ()
+        wheels.fits(facts("a", tag="cp311-cp311-manylinux_2_36_x86_64", requires_python=">=3.11,<3.12"), DEBIAN) == ()
     )
     (tag,) = wheels.fits(facts("a", tag="cp311-cp311-manylinux_2_37_x86_64"), DEBIAN)
     assert "a-1.0-cp311-cp311-manylinux_2_37_x86_64.whl" in tag.message
@@ -226,9 +215,7 @@ def test_fits(facts: Callable[..., wheels.WheelFacts]) -> None:
 
 def test_closure(facts: Callable[..., wheels.WheelFacts]) -> None:
     markers = target.markers(DEBIAN)
-    orders = facts(
-        "orders", requires=["Click >= 8", "colorama ; sys_platform == 'win32'", "rich ; extra == 'pretty'"]
-    )
+    orders = facts("orders", requires=["Click >= 8", "colorama ; sys_platform == 'win32'", "rich ; extra == 'pretty'"])
     assert wheels.closure([orders, facts("click", "8.1")], markers) == ()
     (missing,) = wheels.closure([orders], markers)
     assert "Click>=8" in missing.message.replace(" ", "")

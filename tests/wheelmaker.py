@@ -295,13 +295,9 @@ LIES: dict[str, Callable[[Path], Path]] = {
     "two .dist-info folders": _with({"other-1.0.dist-info/METADATA": "Name: other\n"}),
     "no name of a wheel": _named("orders.whl"),
     "a script that names no function": _replaced(f"{_INFO}/entry_points.txt", "orders:main", "orders"),
-    "a script whose reference is code": _replaced(
-        f"{_INFO}/entry_points.txt", "orders:main", "orders:main();evil"
-    ),
+    "a script whose reference is code": _replaced(f"{_INFO}/entry_points.txt", "orders:main", "orders:main();evil"),
     "a script whose name is a path": _replaced(f"{_INFO}/entry_points.txt", "orders =", "../orders ="),
-    "entry points that are not a table": _replaced(
-        f"{_INFO}/entry_points.txt", "[console_scripts]", "console"
-    ),
+    "entry points that are not a table": _replaced(f"{_INFO}/entry_points.txt", "[console_scripts]", "console"),
     "an unknown scheme in .data": _with({"orders-1.0.data/etc/evil": ""}),
     "a .data folder of another name": _with({"Orders-1.0.data/scripts/evil": ""}),
     "two files for one place": _with({f"orders-1.0.data/purelib/{_MODULE}": "x = 2\n"}),
@@ -315,7 +311,5 @@ LIES: dict[str, Callable[[Path], Path]] = {
     "RECORD lists what is not there": _listed_but_missing,
     "RECORD is no table": _replaced(f"{_INFO}/RECORD", ",,\n", "\n"),
     "no RECORD": lambda into: write(into / _NAME, dict(list(contents().items())[:-1])),
-    "no METADATA": lambda into: write(
-        into / _NAME, {k: v for k, v in contents().items() if "METADATA" not in k}
-    ),
+    "no METADATA": lambda into: write(into / _NAME, {k: v for k, v in contents().items() if "METADATA" not in k}),
 }

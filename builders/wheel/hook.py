@@ -74,7 +74,7 @@ def main(hook):
     from build import BuildBackendException, BuildException, ProjectBuilder
 
     try:
-        builder = ProjectBuilder(os.getcwd(), runner=run_quietly)
+        builder = ProjectBuilder(Path.cwd(), runner=run_quietly)
         print(json.dumps(HOOKS[hook](builder)))
     except BuildBackendException as error:
         lacking = missing(builder, hook)

@@ -26,6 +26,12 @@ __all__ = ["Project", "read"]
 LEGACY_REQUIRES: Final = ("setuptools>=40.8.0",)
 LEGACY_BACKEND: Final = "setuptools.build_meta:__legacy__"
 
+_SPELLED: Final[dict[Callable[[str], object], str]] = {
+    Version: "1.2.3, 1.3.0rc1 or 2.0.post1",
+    SpecifierSet: ">=3.11 or >=3.11,<4",
+    Requirement: "click>=8.1 or uvicorn[standard]==0.30.*",
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Project:
@@ -177,8 +183,8 @@ class _Facts:
     def _parsed(self, text: str, parse: Callable[[str], object], what: str, key: str) -> str:
         try:
             parse(text)
-        except (InvalidVersion, InvalidSpecifier, InvalidRequirement) as error:
-            self._add(f"{text!r} is not {what}: {error}", key)
+        except (InvalidVersion, InvalidSpecifier, InvalidRequirement):
+            self._add(f"{text!r} is not {what}", key, f"written as in {_SPELLED[parse]}")
             return ""
         return text
 

@@ -203,6 +203,20 @@ class TestRendering:
         assert "usr/bin/tinyapp" in paths
 
     @pytest.mark.parametrize(
+        ("settings", "purged"),
+        [({}, ""), (SERVICE, "/var/lib/tinyapp /var/lib/shared/tiny /var/cache/tinyapp")],
+    )
+    def test_a_purge_takes_what_systemd_made_for_the_service_and_nothing_else(
+        self, tmp_path: Path, settings: dict[str, Any], purged: str
+    ) -> None:
+        stage = small_stage.bare(tmp_path / "stage", settings=settings)
+        skeleton.write(stage, (), tmp_path / "source")
+        script = tmp_path / "source" / "debian" / "postrm"
+        subprocess.run(["sh", "-n", script], check=True)
+        assert re.findall(r"for folder in (.*); do", script.read_text()) == [purged]
+        assert "mkdir -p /opt\n" in script.read_text()  # what dpkg took with the last package below it
+
+    @pytest.mark.parametrize(
         ("project", "settings", "said"),
         [
             ({"name": "python3-tiny"}, {}, "begin with python3"),

@@ -107,7 +107,10 @@ def test_an_entry_that_is_not_sound_is_named(tmp_path: Path, name: str, value: s
     with pytest.raises(LockError, match=f"has no sound {name}") as caught:
         lock.read(path, BOOKWORM)
     (problem,) = caught.value.problems
-    assert (problem.where, problem.hint) == (f"debs.lock.toml: debian-12.package[1].{name}", "run `release lock` and commit the result")
+    assert (problem.where, problem.hint) == (
+        f"debs.lock.toml: debian-12.package[1].{name}",
+        "run `release lock` and commit the result",
+    )
     path.write_text(
         head + "[[debian-12.package]]\n" + "\n".join(line for line in lines if not line.startswith(f"{name} ="))
     )

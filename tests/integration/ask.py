@@ -10,7 +10,7 @@ import urllib.parse
 
 method, url, body = sys.argv[1:]
 place = urllib.parse.urlsplit(url)
-connection = http.client.HTTPConnection(place.hostname, place.port, timeout=10)
+connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
 sent = None if body == "null" else body
 try:
     connection.request(method, place.path, sent, {"Content-Type": "application/json"} if sent else {})

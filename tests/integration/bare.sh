@@ -1,3 +1,4 @@
+#!/bin/sh
 # Prints what a host has that no installation may need: a way out, compilers, installers of Python packages. Runs inside hosts.
 
 # Interfaces alone say nothing: some kernels put unconnected tunnels into every network namespace. Routes do.

@@ -117,7 +117,7 @@ class Built:
 
     def file(self, kind: str) -> Path:
         """The artifact of *kind*."""
-        return self.folder / next(row["file"] for row in self.data["artifacts"] if row["format"] == kind)
+        return self.folder / str(next(row["file"] for row in self.data["artifacts"] if row["format"] == kind))
 
     @property
     def version(self) -> str:
@@ -175,8 +175,8 @@ def os_packages(orders: Example, first: Built, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="session")
 def python_host(os_packages: Path) -> Iterator[Host]:
     """A host with the interpreter and the libraries that the application needs, brought as .deb files; no init."""
-    shut = {"tmpfs": {"/home/shut": "ro,mode=0555"}}
-    with hosts.running(hosts.HOST.tag(), command=["sleep", "infinity"], init=True, **shut) as host:
+    shut = {"/home/shut": "ro,mode=0555"}
+    with hosts.running(hosts.HOST.tag(), command=hosts.IDLE, init=True, tmpfs=shut) as host:
         assert host.too_much() == ""
         carried.accept(host, os_packages)
         host.run("apt-get", "install", "-qq", "python3.11", "libpq5", environment=QUIET)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import docker
+from platformdirs import user_cache_path
 
 from buildonce import target as targets
 from buildonce.debs import lock as deb_lock
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
 
     from docker.models.containers import Container
 
-__all__ = ["HOST", "LABEL", "POSTGRESQL", "Host", "Image", "engine", "running", "until", "volume"]
+__all__ = ["HERE", "HOST", "IDLE", "LABEL", "POSTGRESQL", "Host", "Image", "engine", "running", "until", "volume"]
 
 LABEL = "org.buildonce.test"
 HERE = Path(__file__).parent
+
+# A host that waits to be told what to do.
+IDLE = ("sleep", "infinity")
 
 # Timers and services that write or take apt's lock at times of their own, or want hardware.
 UNWANTED = (
@@ -56,7 +60,8 @@ class Image:
         command = self._command()
         recipe = hashlib.sha256(repr(command).encode()).hexdigest()[:12]
         tag = f"buildonce-test/{self.name}:{recipe}"
-        with engine() as client, (Path(tempfile.gettempdir()) / f"buildonce-test-{recipe}").open("w") as lock:
+        place = user_cache_path("buildonce", ensure_exists=True) / f"test-image-{recipe}.lock"
+        with engine() as client, place.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two runs of the tests make it once
             try:
                 client.images.get(tag)
@@ -65,7 +70,7 @@ class Image:
         return tag
 
     def _command(self) -> tuple[str, ...]:
-        # Complete packages, man pages too: from folders that were left out, dpkg later rewrites lists of other packages.
+        # Complete packages, man pages too: dpkg later takes folders that were left out from lists of other packages.
         # The sources of apt are the builder's; a host without network has none.
         tidy = 'rm -f "$1"/etc/apt/sources.list.d/*; : >"$1"/etc/apt/sources.list'
         quiet = f'test ! -e "$1"/bin/systemctl || systemctl --quiet --root="$1" mask {" ".join(UNWANTED)}'
@@ -81,9 +86,7 @@ class Image:
         with tempfile.TemporaryFile() as packed:  # a stream into the engine would hide why mmdebstrap failed
             subprocess.run(command, input=sources, stdout=packed, check=True)
             packed.seek(0)
-            client.api.import_image(
-                packed, repository=repository, tag=version, changes=[f"LABEL {LABEL}={self.name}"]
-            )
+            client.api.import_image(packed, repository=repository, tag=version, changes=[f"LABEL {LABEL}={self.name}"])
 
 
 # systemd and apt, nothing of Python.
@@ -100,7 +103,7 @@ class Host:
     def run(self, *argv: str, check: bool = True, user: str = "", environment: Mapping[str, str] | None = None) -> str:
         """What the command printed (both streams); fails the test when it failed, unless told otherwise."""
         code, output = self.container.exec_run(list(argv), user=user, environment=dict(environment or {}))
-        text: str = output.decode(errors="replace")
+        text = b"".join([output] if isinstance(output, bytes) else output).decode(errors="replace")
         assert not check or code == 0, f"{' '.join(argv)} ended with {code}:\n{text}"
         return text
 

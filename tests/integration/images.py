@@ -36,7 +36,7 @@ def loaded(release: Built) -> Iterator[Any]:
             yield image
         finally:
             with contextlib.suppress(docker.errors.ImageNotFound):
-                client.images.remove(image.id, force=True)
+                client.images.remove(str(image.id), force=True)
 
 
 @contextlib.contextmanager

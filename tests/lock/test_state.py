@@ -210,3 +210,33 @@ def test_a_relative_path_lies_beside_the_lock(locked: User) -> None:
 def test_the_files_are_toml_that_other_tools_read(locked: User) -> None:
     for name in FILES:
         tomllib.loads((locked.root / name).read_text())
+
+
+@pytest.mark.parametrize("value", [0, "", "x", True, [1], {"a": 1}])
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("packages",),
+        ("packages", 0),
+        ("packages", 0, "wheels"),
+        ("packages", 0, "wheels", 0),
+        ("packages", 0, "wheels", 0, "hashes"),
+        ("packages", 0, "sdist"),
+        ("tool",),
+        ("tool", "buildonce", "targets"),
+        ("tool", "buildonce", "inputs"),
+        ("tool", "buildonce", "inputs", "targets"),
+        ("tool", "buildonce", "files"),
+        ("tool", "buildonce", "files", "pylock.build.toml"),
+    ],
+)
+def test_a_value_of_another_type(locked: User, path: tuple[Any, ...], value: object) -> None:
+    def spoil(data: Any) -> None:
+        for key in path[:-1]:
+            data = data[key]
+        data[path[-1]] = value
+
+    change(locked, "pylock.toml", spoil)
+    for problem in refused(locked).problems:
+        assert problem.where
+        assert problem.hint
