@@ -99,9 +99,7 @@ def test_the_image(database: Database, first: Built) -> None:
     """By the image: once with the migration's command, then as a service, and another one after it."""
     settings = {"environment": {"ORDERS_DATABASE_URL": database.url}, "volumes": database.shared}
     with images.loaded(first) as image:
-        entrypoint = image.attrs["Config"]["Entrypoint"]
-        migrate = [*entrypoint[:-1], "migrate"]
-        with images.strictly(image, entrypoint=migrate, **settings) as job:
+        with images.strictly(image, entrypoint=["orders"], command=["migrate"], **settings) as job:
             assert job.container.wait(timeout=60)["StatusCode"] == 0, job.told()
 
         with serving(image, first, **settings) as host:
