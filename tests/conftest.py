@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 from dataclasses import dataclass
@@ -29,6 +30,17 @@ build-backend = "hatchling.build"
 name = "hello"
 version = "1.0"
 """
+
+
+def pytest_configure() -> None:
+    """Heed signals whatever started the tests: nohup and background jobs ignore them, which children inherit."""
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(autouse=True)

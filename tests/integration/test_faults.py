@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buildonce import cli, manifest, proof, provenance
+from buildonce import cli, manifest, proof, provenance, sbom
 from buildonce.errors import VerificationError
 from buildonce.signing import keys, release, sums
 from buildonce.system import canonical, files
@@ -133,13 +133,14 @@ def seeded(fault: Fault, first: Built, said: Manifest, folder: Path) -> tuple[Ar
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_repacked_without_a_fault_it_is_as_good_as_before(
-    kind: str, first: Built, said: Manifest, tmp_path: Path
+    kind: str, first: Built, said: Manifest, home: Path, tmp_path: Path
 ) -> None:
     """So that the refusals below are about the faults, and not about how artifacts are repacked here."""
     fault = Fault(kind, "none", partial(FORMATS[kind].edit, change=lambda _: None), ())
     artifact, path = seeded(fault, first, said, tmp_path / "changed")
 
     proof.check(replace(artifact, path=path), expectation(artifact, said))
+    assert verify(signed_anew(first.folder, artifact, path, home, tmp_path / "release"), home) == 0
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
@@ -159,11 +160,10 @@ def test_the_proof_names_it_and_release_verify_ends_with_4(
     assert {line.where for line in lines} == {path.name}
 
     folder = signed_anew(first.folder, artifact, path, home, tmp_path / "release")
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["verify", str(folder), "--key", str(home / "buildonce/keys/workstation.pub")])
+    code = verify(folder, home)
 
     told = capsys.readouterr().err
-    assert ended.value.code == 4, told
+    assert code == 4, told
     assert headline.message in told
     for named in fault.named:
         assert named in told
@@ -187,13 +187,17 @@ def test_without_the_key_the_digest_tells(
     path.write_bytes(data)
     FORMATS[kind].edit(path, changed)
 
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["verify", str(folder), "--key", str(home / "buildonce/keys/workstation.pub")])
-
-    assert ended.value.code == 4
+    assert verify(folder, home) == 4
     told = capsys.readouterr().err
     assert artifact.file in told
     assert f"{artifact.sha256} was signed" in told
+
+
+def verify(folder: Path, home: Path) -> int | str | None:
+    """The exit code of ``release verify``, with the key that made the signatures."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["verify", str(folder), "--key", str(home / "buildonce/keys/workstation.pub")])
+    return ended.value.code
 
 
 def linked(folder: Path, into: Path) -> Path:
@@ -202,27 +206,18 @@ def linked(folder: Path, into: Path) -> Path:
 
 
 def signed_anew(folder: Path, artifact: Artifact, changed: Path, home: Path, into: Path) -> Path:
-    """The release with *changed* in the place of *artifact*: documents, sums and signatures follow, the Tree stays."""
-    linked(folder, into)
-    (into / artifact.file).unlink()
+    """A release of *changed* alone, in the place of *artifact*: all documents and signatures fit, the Tree stays."""
+    into.mkdir()
     shutil.move(changed, into / changed.name)
+    shutil.copy(folder / sbom.FILE, into)
     digest, size = files.sha256_file(into / changed.name), (into / changed.name).stat().st_size
     for name in (manifest.FILE, provenance.FILE):
-        document = json.loads((into / name).read_bytes())
-        rows = [one for one in document["subject"] if one["name"] == artifact.file]
-        for row in rows:
-            row.update(name=changed.name, digest={"sha256": digest})
-        document["subject"].sort(key=lambda one: one["name"])
+        document = json.loads((folder / name).read_bytes())
+        document["subject"] = [{"name": changed.name, "digest": {"sha256": digest}}]
         if name == manifest.FILE:
-            listed = document["predicate"]["artifacts"]
-            for row in listed:
-                if row["file"] == artifact.file:
-                    row.update(file=changed.name, sha256=digest, size=size)
-            listed.sort(key=lambda one: one["file"])
+            (row,) = (one for one in document["predicate"]["artifacts"] if one["file"] == artifact.file)
+            document["predicate"]["artifacts"] = [{**row, "file": changed.name, "sha256": digest, "size": size}]
         files.write_atomically(into / name, canonical.dump(document))
-    for path in into.rglob("SHA256SUMS*"):
-        path.unlink()
-    shutil.rmtree(into / "attestations")
     files.write_atomically(into / sums.FILE, sums.sums(into))
     release.sign(into, keys.workstation(home / "buildonce" / "keys")[0])
     return into

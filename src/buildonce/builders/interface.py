@@ -27,8 +27,8 @@ class Builder(Protocol):
     def read(self, artifact: Path, kind: ArtifactKind, *, name: str, interpreter: str) -> Contents:
         """Open a finished artifact and list what it installs and carries. Trusts nothing but the bytes.
 
-        *name* is the project's (its prefix is ``/opt/venvs/<name>``), *interpreter* the target's Python (``""`` for the
-        wheel and the sdist, which have no target).
+        *name* is the project's (its prefix is ``/opt/venvs/<name>``), *interpreter* the target's Python (any
+        target's for the wheel and the sdist, which are the same for all: it says where modules go).
         Raises :class:`buildonce.errors.VerificationError` when the artifact cannot be read as its format.
         """
         ...
