@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,8 @@ def made() -> Made:
     store = Store(Path(tempfile.gettempdir(), f"buildonce-test-store-{os.geteuid()}"))
     target = targets.load("debian-12")
     pins = lock.resolve(target, (*target.toolchain, *target.runtime, *EXTRA), HostRunner(), state=store.root)
-    found = fetch.fetch([pin.file for pin in pins], store=store, net=Net(), progress=SilentProgress())
+    with closing(Net()) as net:
+        found = fetch.fetch([pin.file for pin in pins], store=store, net=net, progress=SilentProgress())
     files = tuple(found[pin.file.sha256] for pin in pins)
     root = buildroot.ensure(target, pins, files, store, progress=SilentProgress())
     return Made(target=target, pins=pins, files=files, store=store, root=root)

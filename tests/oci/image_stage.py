@@ -12,6 +12,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,8 @@ def os_packages() -> tuple[tuple[DebPin, ...], tuple[Path, ...]]:
         pins = debs.resolve(target, asked, HostRunner(), state=store().root / "test-apt")
         debs.write(path, {target.name: pins}, {target.name: debs.question(target, asked)})
     pins = debs.read(path, target)
-    found = fetch.fetch([pin.file for pin in pins], store=store(), net=Net(), progress=SilentProgress())
+    with closing(Net()) as net:
+        found = fetch.fetch([pin.file for pin in pins], store=store(), net=net, progress=SilentProgress())
     return pins, tuple(found[pin.file.sha256] for pin in pins)
 
 
