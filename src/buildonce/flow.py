@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from buildonce import lock as locks
 from buildonce import project as projects
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from buildonce.workbench import Workbench
 
 __all__ = ["Order", "build"]
+
+_LONGEST_FIRST: Final[tuple[Format, ...]] = ("deb", "oci", "pex", "wheel")  # so that none is left alone at the end
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +121,7 @@ def _build_all(
         jobs = [
             pool.submit(BUILDERS[format_].build, stage, into, bench.runner)
             for stage, bench in zip(made, benches, strict=True)
-            for format_ in formats
+            for format_ in sorted(formats, key=_LONGEST_FIRST.index)
         ]
         try:
             found = {artifact.file: artifact for job in jobs for artifact in job.result()}
