@@ -12,6 +12,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import zipfile
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -29,7 +30,6 @@ from buildonce.oci import packages
 from buildonce.project import Project
 from buildonce.stage import Stage
 from buildonce.system import files
-from buildonce.system.archive import Member, write_zip
 from buildonce.system.console import SilentProgress
 from buildonce.system.net import Net
 from buildonce.system.run import HostRunner
@@ -139,11 +139,14 @@ def make_wheel(into: Path, name: str, version: str, contents: Mapping[str, str |
     }
     data = {path: text.encode() if isinstance(text, str) else text for path, text in rows.items()}
     record = "".join(f"{path},sha256={_urlsafe(one)},{len(one)}\n" for path, one in data.items())
-    members = [Member(path=path, source=one) for path, one in data.items()]
-    members.append(Member(path=f"{info}/RECORD", source=f"{record}{info}/RECORD,,\n".encode()))
+    data[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
     into.mkdir(parents=True, exist_ok=True)
     path = into / f"{name}-{version}-py3-none-any.whl"
-    write_zip(path, members)
+    with zipfile.ZipFile(path, "w") as wheel:
+        for member, one in data.items():
+            fact = zipfile.ZipInfo(member)
+            fact.external_attr = 0o100644 << 16
+            wheel.writestr(fact, one)
     return path
 
 

@@ -1,14 +1,13 @@
 """Archives whose bytes follow from their members alone: sorted, owned by root, one time for all, no local names.
 
-Tar is POSIX pax (``pax(1)``) with no record for short ASCII names; zip is APPNOTE 6.3 without extra fields. The only
-module that writes them.
+Tar is POSIX pax (``pax(1)``) with no record for short ASCII names; zips are in :mod:`buildonce.system.zipped`. The only
+module that writes tars.
 """
 
 from __future__ import annotations
 
 import io
 import tarfile
-import zipfile
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["EPOCH", "Member", "write_tar", "write_zip"]
+__all__ = ["EPOCH", "Member", "write_tar"]
 
 # 1980-01-01 UTC: the first time that zip can hold; a constant, so that a commit changes only what it changed.
 EPOCH: Final = 315532800
@@ -66,18 +65,3 @@ def write_tar(out: IO[bytes], members: Iterable[Member], *, mtime: int = EPOCH) 
                 info.size = member.size
                 with member.open() as stream:
                     archive.addfile(info, stream)
-
-
-def write_zip(path: Path, members: Iterable[Member], *, compress: bool = False) -> None:
-    """Write *members* in the order given (a wheel wants its dist-info last), all of 1980-01-01.
-
-    Stored by default: compressed bytes would depend on the zlib of the machine.
-    """
-    with zipfile.ZipFile(path, "w") as archive:
-        for member in members:
-            info = zipfile.ZipInfo(member.path, (1980, 1, 1, 0, 0, 0))
-            info.create_system = 3
-            info.external_attr = (0o100000 | member.mode) << 16
-            info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-            with member.open() as stream:
-                archive.writestr(info, stream.read())

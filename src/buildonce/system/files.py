@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "copy_file",
-    "copy_tree",
     "replace_folder",
     "scratch",
     "sha256_bytes",
@@ -58,11 +57,6 @@ def copy_file(source: Path, destination: Path, *, mode: int | None = None) -> No
     destination.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, destination)
     destination.chmod(source.stat().st_mode & 0o777 if mode is None else mode)
-
-
-def copy_tree(source: Path, destination: Path) -> None:
-    """Copy a folder with modes and links, into a place that does not exist yet."""
-    shutil.copytree(source, destination, symlinks=True)
 
 
 def replace_folder(new: Path, final: Path) -> None:
