@@ -29,15 +29,20 @@ class Broken:
         pytest.fail(f"{command.argv} was run")
 
 
-def _project(name: str, tmp_path: Path, store: Store, *, into: str = "out") -> tuple[Path, Path]:
-    return compile.project(
+def _project(name: str, tmp_path: Path, store: Store) -> tuple[Path, Path]:
+    return _built(
         backends.checkout(name, tmp_path),
-        env=backends.environment(backends.REQUIREMENTS[name], store),
-        runner=small_stage.runner(),
-        epoch=backends.EPOCH,
-        into=tmp_path / into,
+        backends.environment(backends.REQUIREMENTS[name], store),
+        tmp_path / "out",
         log=tmp_path / "log" / "wheel.log",
     )
+
+
+def _built(clone: Path, env: Path, into: Path, *, log: Path | None = None) -> tuple[Path, Path]:
+    """The wheel and the sdist of the project in *clone*."""
+    runner, epoch = small_stage.runner(), backends.EPOCH
+    sdist = compile.project_sdist(clone, env=env, runner=runner, epoch=epoch, into=into, log=log)
+    return compile.project_wheel(sdist, env=env, runner=runner, epoch=epoch, into=into, log=log), sdist
 
 
 @pytest.mark.parametrize("name", backends.REQUIREMENTS)
@@ -52,16 +57,9 @@ def test_every_backend_gives_the_same_bytes_twice(
         clone = backends.checkout(name, tmp_path / "a longer way to it" / "two")
         for path in clone.rglob("*"):
             os.utime(path, (1, 1), follow_symlinks=False)
-        again_wheel, again_sdist = compile.project(
-            clone,
-            env=backends.environment(
-                backends.REQUIREMENTS[name], Store(tmp_path / "another store"), small_stage.runner()
-            ),
-            runner=small_stage.runner(),
-            epoch=backends.EPOCH,
-            into=tmp_path / "out",
-            log=None,
-        )
+        another = Store(tmp_path / "another store")
+        env = backends.environment(backends.REQUIREMENTS[name], another, small_stage.runner())
+        again_wheel, again_sdist = _built(clone, env, tmp_path / "out")
     finally:
         os.umask(before)
     assert (wheel.name, sdist.name) == (again_wheel.name, again_sdist.name)
@@ -85,31 +83,39 @@ def test_wheel_is_built_from_the_sdist(tmp_path: Path, store: Store) -> None:
     clone = backends.checkout("greet-hatchling", tmp_path)
     with (clone / "pyproject.toml").open("a") as out:
         out.write('\n[tool.hatch.build.targets.sdist]\nexclude = ["data.txt"]\n')
-    wheel, _ = compile.project(
-        clone,
-        env=backends.environment(backends.REQUIREMENTS["greet-hatchling"], store),
-        runner=small_stage.runner(),
-        epoch=backends.EPOCH,
-        into=tmp_path / "out",
-    )
+    wheel, _ = _built(clone, backends.environment(backends.REQUIREMENTS["greet-hatchling"], store), tmp_path / "out")
     with zipfile.ZipFile(wheel) as archive:
         assert "greet_hatchling/data.txt" not in archive.namelist()
 
 
-def test_project_that_does_not_build_leaves_nothing(tmp_path: Path, store: Store) -> None:
+@pytest.mark.parametrize("name", ["greet-setuptools-scm", "greet-hatch-vcs"])
+def test_version_from_git_belongs_to_the_commit(name: str, tmp_path: Path, store: Store) -> None:
+    env = backends.environment(backends.REQUIREMENTS[name], store)
+    clone = backends.checkout(name, tmp_path)
+    before = sorted(clone.rglob("*"))
+    if os.geteuid() == 0:  # git refuses a repository of another user: the backend, user 0, must not trip over that
+        for path in [clone, clone / ".git", *(clone / ".git").rglob("*")]:
+            os.chown(path, 65534, 65534)
+    _, sdist = _built(clone, env, tmp_path / "out")
+    assert compile.sdist_version(sdist).startswith("1.4.1.dev1+g")
+    assert sorted(clone.rglob("*")) == before, "the clone was changed"
+    tagged = backends.checkout(name, tmp_path / "tagged", commits=1)
+    assert compile.sdist_version(_built(tagged, env, tmp_path / "out")[1]) == "1.4.0"
+
+
+def test_an_sdist_without_a_version_in_its_name(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="wrong file name"):
+        compile.sdist_version(tmp_path / "latest.tar.gz")
+
+
+def test_project_that_does_not_build_leaves_no_wheel(tmp_path: Path, store: Store) -> None:
     clone = backends.checkout("greet-hatchling", tmp_path)
     shutil.rmtree(clone / "src")
+    env = backends.environment(backends.REQUIREMENTS["greet-hatchling"], store)
     with pytest.raises(BuildError, match="building the wheel failed") as caught:
-        compile.project(
-            clone,
-            env=backends.environment(backends.REQUIREMENTS["greet-hatchling"], store),
-            runner=small_stage.runner(),
-            epoch=backends.EPOCH,
-            into=tmp_path / "out",
-            log=tmp_path / "wheel.log",
-        )
+        _built(clone, env, tmp_path / "out", log=tmp_path / "wheel.log")
     assert "Unable to determine which files to ship" in caught.value.log
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["greet_hatchling-1.4.0.tar.gz"]
 
 
 def test_wheel_and_sdist_that_disagree(tmp_path: Path, store: Store) -> None:
@@ -123,14 +129,8 @@ def test_wheel_and_sdist_that_disagree(tmp_path: Path, store: Store) -> None:
     )
     (project / ".git").mkdir()
     with pytest.raises(BuildError, match=r"disagree: the wheel's name is odd 2\.0.*the sdist's name is odd 1\.0"):
-        compile.project(
-            project,
-            env=backends.environment(SETUPTOOLS, store),
-            runner=small_stage.runner(),
-            epoch=backends.EPOCH,
-            into=tmp_path / "out",
-        )
-    assert list((tmp_path / "out").iterdir()) == []
+        _built(project, backends.environment(SETUPTOOLS, store), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["odd-1.0.tar.gz"]
 
 
 MODULE = """

@@ -10,6 +10,7 @@ import filecmp
 import os
 import re
 import shutil
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -19,11 +20,13 @@ def main(arguments):
     if arguments[0] == "install":
         venv = Path(sys.prefix)
         check(tree_of(venv), Path(arguments[arguments.index("-r") + 1]))
-        copy(tree_of(venv), venv)  # dh_virtualenv still opens bin/activate*: what it made stays for now
+        # All at once; dh_virtualenv still opens bin/activate*: what it made stays for now. Owners are the package's.
+        options = ("--recursive", "--no-dereference", "--preserve=mode,timestamps", "--remove-destination")
+        subprocess.run(["cp", *options, f"{tree_of(venv)}/.", venv], check=True)
     elif arguments[0] == "settle" and len(arguments) == 2:
         venv = Path(arguments[1]).absolute()
         remove_others(tree_of(venv), venv)
-        copy(tree_of(venv), venv)
+        restore(tree_of(venv), venv)
     else:
         sys.exit(__doc__)
 
@@ -47,7 +50,7 @@ def normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def copy(tree, venv):
+def restore(tree, venv):
     for folder, folders, names in os.walk(tree):
         ours, theirs = Path(folder), venv / Path(folder).relative_to(tree)
         if theirs.is_symlink() or not theirs.is_dir():

@@ -36,11 +36,6 @@ def run_quietly(cmd, cwd=None, extra_environ=None):
     subprocess.run(cmd, cwd=cwd, env=environment, stdout=sys.stderr, check=True)
 
 
-def metadata(builder):
-    """The core metadata (PEP 621 and later), as text."""
-    return Path(builder.metadata_path(OUT), "METADATA").read_text(encoding="utf-8")
-
-
 def requires(builder, distribution):
     """What the backend wants beside build-system.requires."""
     return sorted(builder.get_requires_for_build(distribution))
@@ -52,7 +47,6 @@ def built(builder, distribution):
 
 
 HOOKS = {
-    "metadata": metadata,
     "requires_for_wheel": lambda builder: requires(builder, "wheel"),
     "requires_for_sdist": lambda builder: requires(builder, "sdist"),
     "wheel": lambda builder: built(builder, "wheel"),

@@ -14,8 +14,6 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
-from packaging.metadata import parse_email
-
 from buildonce import install
 from buildonce.errors import BuildError
 from buildonce.model import Bind, Command
@@ -40,11 +38,10 @@ __all__ = [
     "hook_script",
     "key",
     "make",
-    "version",
 ]
 
 Distribution = Literal["wheel", "sdist"]
-Hook = Literal[Distribution, "metadata", "requires_for_wheel", "requires_for_sdist"]
+Hook = Literal[Distribution, "requires_for_wheel", "requires_for_sdist"]
 
 _BUILD: Final = PurePosixPath("/build")
 PREFIX: Final = _BUILD / "env"
@@ -190,37 +187,6 @@ def call(
     return outcome.stdout
 
 
-def version(
-    clone: Path,
-    *,
-    env: Path,
-    runner: Runner,
-    epoch: int,
-    log: Path | None = None,
-    repository: Path | None = None,
-) -> str:
-    """The version that the project's own backend computes (``prepare_metadata_for_build_wheel``) for *clone*, a
-    folder of the clone *repository* (which it is itself when not given).
-
-    *epoch* is the commit's time. Raises :class:`BuildError`.
-    """
-    with files.scratch((repository or clone).parent, "metadata") as out:
-        answer = call(
-            "metadata",
-            env=env,
-            source=clone,
-            out=out / "out",
-            runner=runner,
-            environment={"SOURCE_DATE_EPOCH": str(epoch)},
-            log=log,
-            repository=repository,
-        )
-    raw, _ = parse_email(json.loads(answer))
-    if not raw.get("version"):
-        raise BuildError("the project's build backend tells no version", log_path=str(log or ""))
-    return raw["version"]
-
-
 def _package(name: str) -> Path:
     """The folder of one of our own dependencies, to be shown in the build root."""
     found = importlib.util.find_spec(name)
@@ -252,7 +218,6 @@ def _failure(hook: Hook, returncode: int, tail: str, log: Path | None) -> BuildE
     step = {
         "wheel": "building the wheel",
         "sdist": "building the sdist",
-        "metadata": "preparing the metadata",
     }.get(hook, "asking for build requirements")
     marker = "missing build requirements: "
     if returncode == _LACKS_REQUIREMENT and marker in tail:

@@ -28,18 +28,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from packaging.version import Version
+
     from buildonce.model import Chosen, Target
     from buildonce.protocols import Runner
     from buildonce.system.store import Store
 
-__all__ = ["project", "sdist"]
+__all__ = ["project_sdist", "project_wheel", "sdist", "sdist_version"]
 
 _RECIPE: Final = 1  # another number when anything that decides a compiled wheel's bytes changes here
 _CLOCK: Final = 315532800  # 1980: an sdist has no commit; a constant keeps compiled wheels free of time
 _LOG_END: Final = 256 << 10
 
 
-def project(
+def project_sdist(
     clone: Path,
     *,
     env: Path,
@@ -48,31 +50,47 @@ def project(
     into: Path,
     log: Path | None = None,
     repository: Path | None = None,
-) -> tuple[Path, Path]:
+) -> Path:
     """Build the sdist of the project in *clone*, a folder of the clean clone *repository* (which it is itself when
-    not given), and its wheel from that sdist; answers (wheel, sdist), in *into*.
+    not given), into *into*.
 
-    *epoch* is the commit's time. Raises :class:`BuildError` when the backend fails or the two disagree about
-    name or version.
+    *epoch* is the commit's time. Raises :class:`BuildError` when the backend fails.
     """
-    environment = {"SOURCE_DATE_EPOCH": str(epoch)}
-    with files.scratch(into, "own") as aside:
+    with files.scratch(into, "sdist") as aside:
         raw = _built(
             "sdist",
             clone,
-            aside / "sdist",
+            aside / "raw",
             env=env,
             runner=runner,
-            environment=environment,
+            environment={"SOURCE_DATE_EPOCH": str(epoch)},
             log=log,
             repository=repository,
         )
-        source = normalise.sdist(raw, aside / "normal", epoch=epoch)
+        made = normalise.sdist(raw, aside / "normal", epoch=epoch)
+        return made.replace(into / made.name)
+
+
+def sdist_version(source: Path) -> str:
+    """The version that the sdist *source* is named with, as PEP 440 spells it.
+
+    Raises :class:`BuildError` when it is named otherwise than PEP 625 says.
+    """
+    return str(_named(source)[1])
+
+
+def project_wheel(source: Path, *, env: Path, runner: Runner, epoch: int, into: Path, log: Path | None = None) -> Path:
+    """Build the project's wheel from *source*, its sdist of :func:`project_sdist`, into *into*.
+
+    Raises :class:`BuildError` when the backend fails or the two disagree about name or version.
+    """
+    environment = {"SOURCE_DATE_EPOCH": str(epoch)}
+    with files.scratch(into, "wheel") as aside:
         top = sdists.unpack(source, aside / "unpacked")
-        raw = _built("wheel", top, aside / "wheel", env=env, runner=runner, environment=environment, log=log)
+        raw = _built("wheel", top, aside / "raw", env=env, runner=runner, environment=environment, log=log)
         made = normalise.wheel(raw, aside / "normal")
         _same_version(made, source, top)
-        return made.replace(into / made.name), source.replace(into / source.name)
+        return made.replace(into / made.name)
 
 
 def _built(
@@ -102,13 +120,24 @@ def _built(
     return out / name
 
 
+def _named(source: Path) -> tuple[str, Version]:
+    try:
+        return parse_sdist_filename(source.name)
+    except InvalidSdistFilename as error:
+        raise _misnamed(error) from error
+
+
+def _misnamed(error: Exception) -> BuildError:
+    return BuildError(f"the build backend gave a wrong file name: {error}")
+
+
 def _same_version(wheel: Path, source: Path, unpacked: Path) -> None:
     """Raise unless both artifacts say one name and one version, in their names and in their metadata."""
     try:
         by_wheel = parse_wheel_filename(wheel.name)[:2]
-        by_sdist = parse_sdist_filename(source.name)
-    except (InvalidSdistFilename, InvalidWheelFilename) as error:
-        raise BuildError(f"the build backend gave a wrong file name: {error}") from error
+    except InvalidWheelFilename as error:
+        raise _misnamed(error) from error
+    by_sdist = _named(source)
     facts = wheels.admit(wheel)
     raw, _ = parse_email((unpacked / "PKG-INFO").read_bytes()) if (unpacked / "PKG-INFO").is_file() else ({}, {})
     told = {

@@ -5,6 +5,7 @@ Read top to bottom, this is what ``release build`` does; every line is one funct
 
 from __future__ import annotations
 
+import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,9 +22,10 @@ from buildonce.model import FORMATS, Release
 from buildonce.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from buildonce.lock import Lock
     from buildonce.model import Artifact, Format, Source, Target
     from buildonce.project import Project
     from buildonce.provenance import Mode
@@ -66,19 +68,15 @@ def build(order: Order, system: System) -> Release:
     with workplace.opened(order.out, project.name, system.store) as work:
         logs, into = work / workplace.LOGS, work / "release"
         benches = [workbench.prepare(target, lock, system) for target in wanted.targets]  # the network ends here
-        # version, sdist and wheel: once for all targets
-        own = staging.own(project, source, benches[0], lock, system, work=work)
-        made = [staging.assemble(own, bench, lock, system, work=work) for bench in benches]  # wheelhouse, Tree
-        artifacts = _build_all(made, benches, wanted.formats, into, system)
-        _prove_all(artifacts, made, system)
+        made = _stages(project, source, benches, lock, system, work=work)  # version, wheel, wheelhouse, Tree
+        artifacts = _build_all(made, benches, wanted.formats, into, system)  # and prove that each holds the Tree
         facts = seal.Facts(project=project, source=source, lock=lock, stages=tuple(made), artifacts=artifacts)
         seal.write(facts, key, into, mode=order.mode)  # manifest, SHA256SUMS, SBOM, provenance, signatures
         logs.replace(into / "log")
-        final = order.out / f"{project.name}-{own.version.pep440}"
+        version = made[0].version.pep440
+        final = order.out / f"{project.name}-{version}"
         files.replace_folder(into, final)
-    return Release(
-        name=project.name, version=own.version.pep440, commit=source.commit, folder=final, artifacts=artifacts
-    )
+    return Release(name=project.name, version=version, commit=source.commit, folder=final, artifacts=artifacts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,43 +109,64 @@ def _key(order: Order, project: Project, system: System) -> Key:
     return seal.key(order.key, project, home=order.keys, passphrase=order.passphrase, system=system)
 
 
+def _stages(
+    project: Project, source: Source, benches: Sequence[Workbench], lock: Lock, system: System, *, work: Path
+) -> list[Stage]:
+    """One stage a target. The project's own wheel is built once for all, while their wheelhouses are made."""
+    with _pool() as pool:
+        houses = [
+            pool.submit(workbench.wheelhouse, bench, lock, project, system, logs=work / "log") for bench in benches
+        ]
+        own = staging.own(project, source, benches[0], lock, system, work=work)
+    return [
+        staging.assemble(own, bench, house.result(), system, work=work)
+        for bench, house in zip(benches, houses, strict=True)
+    ]
+
+
 def _build_all(
     made: Sequence[Stage], benches: Sequence[Workbench], formats: Sequence[Format], into: Path, system: System
 ) -> tuple[Artifact, ...]:
-    """Every format of every target, two at a time: each mostly waits for its own tools."""
+    """Every format of every target, several at a time; each is opened and compared with the Tree when it is made."""
     into.mkdir()
-    system.progress.step(f"build {', '.join(formats)}")
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    system.progress.step(f"build {', '.join(formats)}; compare each with the Tree")
+
+    def build(format_: Format, stage: Stage, bench: Workbench) -> tuple[Artifact, ...]:
+        artifacts = BUILDERS[format_].build(stage, into, bench.runner)
+        for artifact in artifacts:
+            proof.check(artifact, _expected(artifact, stage), system.store)
+        return artifacts
+
+    with _pool() as pool:
+        both = list(zip(made, benches, strict=True))
+        checks = [pool.submit(staging.check, stage, bench) for stage, bench in both]
         jobs = [
-            pool.submit(BUILDERS[format_].build, stage, into, bench.runner)
-            for stage, bench in zip(made, benches, strict=True)
+            pool.submit(build, format_, stage, bench)
+            for stage, bench in both
             for format_ in sorted(formats, key=_LONGEST_FIRST.index)
         ]
-        try:
-            found = {artifact.file: artifact for job in jobs for artifact in job.result()}
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # no other format has to be begun
-            raise
+        for check in checks:
+            check.result()
+        found = {artifact.file: artifact for job in jobs for artifact in job.result()}
     return tuple(found[name] for name in sorted(found))
 
 
-def _prove_all(artifacts: Sequence[Artifact], made: Sequence[Stage], system: System) -> None:
-    """Open every artifact and compare it with its Tree."""
-    system.progress.step("compare every artifact with the Tree")
-    by_target = {stage.target.name: stage for stage in made}
+def _expected(artifact: Artifact, stage: Stage) -> proof.Expectation:
+    return proof.Expectation(
+        name=stage.project.name,
+        distribution=stage.project.distribution,
+        version=proof.spelled(artifact, stage.version, stage.version.deb(stage.target)),
+        tree=stage.tree,
+        interpreter=str(stage.target.interpreter),
+    )
 
-    def prove(artifact: Artifact) -> None:
-        stage = by_target.get(artifact.target, made[0])
-        proof.check(
-            artifact,
-            proof.Expectation(
-                name=stage.project.name,
-                distribution=stage.project.distribution,
-                version=proof.spelled(artifact, stage.version, stage.version.deb(stage.target)),
-                tree=stage.tree,
-                interpreter=str(stage.target.interpreter),
-            ),
-        )
 
+@contextlib.contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads that mostly wait for programs; after an error no other job is begun."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        list(pool.map(prove, artifacts))
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from buildonce.model import Artifact, ArtifactKind, Contents, Entry, Tree, Version
+    from buildonce.system.store import Store
 
 __all__ = ["Expectation", "check", "expected"]
 
@@ -54,13 +55,15 @@ def spelled(artifact: Artifact, version: Version, deb: str) -> str:
     return deb if artifact.kind == "deb" else version.pep440
 
 
-def check(artifact: Artifact, expectation: Expectation) -> None:
-    """Read *artifact* back from its bytes and compare.
+def check(artifact: Artifact, expectation: Expectation, store: Store | None = None) -> None:
+    """Read *artifact* back from its bytes and compare. *store* may hold listings of bytes that were read before.
 
     Raises :class:`VerificationError` that names every file that differs (the first twenty).
     """
     builder = registry.of(artifact.kind)
-    contents = builder.read(artifact.path, artifact.kind, name=expectation.name, interpreter=expectation.interpreter)
+    contents = builder.read(
+        artifact.path, artifact.kind, name=expectation.name, interpreter=expectation.interpreter, store=store
+    )
     differences = (
         *_identity(artifact, contents, expectation),
         *tree.difference(expected(artifact, expectation.tree, expectation.distribution), contents.entries),

@@ -12,7 +12,7 @@ from buildonce.signing import keys, release, sums
 from buildonce.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from buildonce.lock import Lock
     from buildonce.model import Artifact, Source
@@ -52,12 +52,19 @@ def tools() -> dict[str, str]:
     return {name: version(name) for name in ("buildonce", "deflate", "installer")}
 
 
+def _bill(stages: Sequence[Stage], tool_version: str) -> bytes:
+    """The bill of materials of the release: with one target, the one that its image carries."""
+    if len(stages) == 1:
+        return (stages[0].path / sbom.FILE).read_bytes()
+    return sbom.make(stages, tool_version=tool_version)
+
+
 def write(facts: Facts, signer: Key, folder: Path, *, mode: Mode) -> None:
     """Write everything beside the artifacts into *folder*, and sign it. *mode* is the kind of machine this is."""
     stage = facts.stages[0]
     build = {one.file.sha256: one for each in facts.stages for one in facts.lock.build(each.target)}
     used = tools() | {wheel.name: wheel.version for wheel in stage.tools}
-    bill = sbom.make(facts.stages, tool_version=used["buildonce"])
+    bill = _bill(facts.stages, used["buildonce"])
     files.write_atomically(folder / sbom.FILE, bill)
     said = provenance.make(
         facts.stages,

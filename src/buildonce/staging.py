@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, replace
+from importlib import metadata
 from typing import TYPE_CHECKING
 
-from buildonce import buildenv, compile, entrypoints, sbom, tree, version, wheels, workbench  # noqa: A004 - named for what it does
+from buildonce import compile, entrypoints, sbom, tree, version, wheels, workbench  # noqa: A004 - named for what it does
 from buildonce import source as sources
 from buildonce.model import Digest, Wheel, Wheelhouse
 from buildonce.oci import packages
@@ -16,7 +17,7 @@ from buildonce.stage import Stage, prefix
 from buildonce.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from buildonce.lock import Lock
@@ -42,27 +43,27 @@ class Own:
 
 def own(project: Project, source: Source, bench: Workbench, lock: Lock, system: System, *, work: Path) -> Own:
     """Settle the version on a clean clone of the commit, and build the project's sdist and, from it, its wheel."""
-    system.progress.step("version, sdist and wheel of the project")
-    logs = work / "log"
+    system.progress.step("version, sdist and wheel of the project; wheelhouse")
+    logs, into = work / "log", work / "own"
     repository = work / "checkout"
     clone = sources.export(project.root, source, repository, system.host)
     env = bench.environment(lock.build(bench.target, "project"), system)
-    settled = version.settle(
+    settled, sdist = _versioned(
         project,
         source,
         clone,
-        backend_version=lambda folder: buildenv.version(
-            folder, repository=repository, env=env, runner=bench.runner, epoch=source.epoch, log=logs / "version.log"
+        lambda: compile.project_sdist(
+            clone,
+            repository=repository,
+            env=env,
+            runner=bench.runner,
+            epoch=source.epoch,
+            into=into,
+            log=logs / "sdist.log",
         ),
     )
-    wheel, sdist = compile.project(
-        clone,
-        repository=repository,
-        env=env,
-        runner=bench.runner,
-        epoch=source.epoch,
-        into=work / "own",
-        log=logs / "wheel.log",
+    wheel = compile.project_wheel(
+        sdist, env=env, runner=bench.runner, epoch=source.epoch, into=into, log=logs / "wheel.log"
     )
     facts = wheels.admit(wheel)
     return Own(
@@ -81,12 +82,32 @@ def own(project: Project, source: Source, bench: Workbench, lock: Lock, system: 
     )
 
 
-def assemble(made: Own, bench: Workbench, lock: Lock, system: System, *, work: Path) -> Stage:
-    """Fill the wheelhouse of one target and install it into the Tree; nothing after this reads anything else."""
+def _versioned(project: Project, source: Source, clone: Path, build: Callable[[], Path]) -> tuple[Version, Path]:
+    """The settled version and the sdist that has it, made by *build* from *clone*.
+
+    The backend says its version in the sdist: asking first, by itself, would take as long again.
+    """
+    said: list[Path] = []
+
+    def backend_version(_: Path) -> str:
+        said.append(build())
+        return compile.sdist_version(said[0])
+
+    settled = version.settle(project, source, clone, backend_version)
+    if said and compile.sdist_version(said[0]) == settled.pep440:
+        return settled, said[0]
+    return settled, build()  # the version was written into the clone
+
+
+def assemble(made: Own, bench: Workbench, locked: Sequence[Wheel], system: System, *, work: Path) -> Stage:
+    """Install the *locked* wheels of one target and the project's own into the Tree.
+
+    Nothing after this reads anything else. The locked ones are those of :func:`buildonce.workbench.wheelhouse`.
+    """
     path, target = work / f"stage-{bench.target.name}", bench.target
-    locked = workbench.wheelhouse(bench, lock, made.project, system, logs=work / "log")
     house = _wheelhouse(target, (*locked, made.wheel), path / "wheels")
-    workbench.check(house.wheels, target, made.project)
+    workbench.check([made.wheel], target, made.project, system.store)
+    workbench.check_closure(house.wheels, target)
     system.progress.step(f"Tree of {target.name}: install and byte-compile {len(house.wheels)} wheels")
     planted = tree.plant(
         house.wheels,
@@ -96,14 +117,6 @@ def assemble(made: Own, bench: Workbench, lock: Lock, system: System, *, work: P
         store=system.store,
         into=path / "tree",
         root_key=bench.root_key,
-    )
-    entrypoints.check(
-        made.wheel,
-        target=target,
-        prefix=prefix(made.project),
-        tree_root=path / "tree",
-        runner=bench.runner,
-        project_root=made.project.root,
     )
     runtime = packages.runtime(
         target, bench.debs, bench.deb_files, tree=planted, root=path / "tree", store=system.store
@@ -126,8 +139,20 @@ def assemble(made: Own, bench: Workbench, lock: Lock, system: System, *, work: P
         store=system.store,
         digest=_digest(made, house, planted, bench.root_key),
     )
-    (path / sbom.FILE).write_bytes(sbom.make([stage]))
+    (path / sbom.FILE).write_bytes(sbom.make([stage], tool_version=metadata.version("buildonce")))
     return stage
+
+
+def check(stage: Stage, bench: Workbench) -> None:
+    """Raise :class:`buildonce.errors.BuildError` when a console script of the project cannot start from the Tree."""
+    entrypoints.check(
+        stage.own,
+        target=stage.target,
+        prefix=stage.prefix,
+        tree_root=stage.tree_root,
+        runner=bench.runner,
+        project_root=stage.project.root,
+    )
 
 
 def _wheelhouse(target: Target, found: Sequence[Wheel], into: Path) -> Wheelhouse:

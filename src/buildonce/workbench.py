@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from buildonce import buildenv, buildroot, compile, elf, fetch, wheels  # noqa: A004 - the module is named for what it does
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from buildonce.project import Project
     from buildonce.protocols import Runner
     from buildonce.system import System
-    from buildonce.wheels import WheelFacts
+    from buildonce.system.store import Store
 
 __all__ = ["Workbench", "prepare", "wheelhouse"]
 
@@ -72,29 +74,39 @@ def prepare(target: Target, lock: Lock, system: System) -> Workbench:
 
 
 def wheelhouse(bench: Workbench, lock: Lock, project: Project, system: System, *, logs: Path) -> tuple[Wheel, ...]:
-    """The locked wheels of the target, fetched, or compiled in the build root.
-
-    Nothing of them is used before :func:`check`.
-    """
+    """The locked wheels of the target, fetched, or compiled in the build root; each is checked."""
     chosen = lock.select(bench.target)
-    system.progress.step(f"wheelhouse of {bench.target.name}: {len(chosen)} packages")
-    return tuple(
+    made = tuple(
         _compiled(one, bench, lock, project, system, logs=logs) if one.compiles else wheel
         for one, wheel in ((one, _wheel(one, bench.files)) for one in chosen)
     )
+    check(made, bench.target, project, system.store)
+    return made
 
 
-def check(made: Iterable[Wheel], target: Target, project: Project) -> None:
-    """Raise what is wrong with a wheelhouse: wheels that lie, do not fit the target, or lack a requirement."""
+def check(made: Iterable[Wheel], target: Target, project: Project, store: Store) -> None:
+    """Raise what is wrong with wheels: that they lie, or do not fit the target."""
     allowed = frozenset(name for name, settings in project.settings.build.items() if settings.startup)
-    facts: list[WheelFacts] = []
-    problems: list[Problem] = []
-    for wheel in made:
-        fact = wheels.admit(wheel.path, allow_pth=allowed)
-        facts.append(fact)
-        problems += wheels.fits(fact, target)
+
+    def wrong(wheel: Wheel) -> list[dict[str, str]]:
+        found = wheels.fits(wheels.admit(wheel.path, allow_pth=allowed), target)
         elf.check(wheel.path, target)
-    problems += wheels.closure(facts, targets.markers(target))
+        return [asdict(problem) for problem in found]
+
+    # The answer for the same bytes by the same rules is the same: nine wheels of ten were checked before.
+    rules = [version("buildonce"), sorted(allowed), repr(target)]
+    problems = [
+        Problem(**problem)
+        for wheel in made
+        for problem in store.value("checked", [*rules, wheel.filename, wheel.sha256], partial(wrong, wheel))
+    ]
+    if problems:
+        raise LockError.of(tuple(problems))
+
+
+def check_closure(made: Iterable[Wheel], target: Target) -> None:
+    """Raise :class:`LockError` when a wheel requires what is not among them."""
+    problems = wheels.closure([wheels.facts(wheel.path) for wheel in made], targets.markers(target))
     if problems:
         raise LockError.of(tuple(problems))
 

@@ -29,8 +29,9 @@ from buildonce.builders.deb import DebBuilder
 from buildonce.buildroot import RootRunner
 from buildonce.debs import deb
 from buildonce.errors import BuildError, ConfigurationError, VerificationError
-from buildonce.model import Change, Version
+from buildonce.model import Change, Digest, Version
 from buildonce.system.run import HostRunner
+from buildonce.system.store import Store
 from tests import wheelmaker
 from tests.builders import small_stage
 from tests.integration import hosts
@@ -282,6 +283,21 @@ class TestBuilding:
         assert again.sha256 == artifact.sha256
         assert stat.S_IMODE(again.path.stat().st_mode) == 0o644
 
+    def test_what_the_libraries_are_is_asked_once_for_the_same_files(
+        self, stage: Stage, artifact: Artifact, tmp_path: Path
+    ) -> None:
+        log = stage.path.parent / "log" / f"deb-{stage.target.name}.log"
+        log.unlink()
+        fresh = replace(stage, store=Store(tmp_path / "store"))
+        assert build(fresh, tmp_path / "one").sha256 == artifact.sha256
+        assert "\ndh_shlibdeps" in log.read_text()
+        log.unlink()
+        assert build(fresh, tmp_path / "two").sha256 == artifact.sha256
+        assert "\ndh_shlibdeps" not in log.read_text()
+        libraries = [replace(e, sha256=Digest("0" * 64)) if e.path.endswith(".so") else e for e in stage.tree.entries]
+        build(replace(fresh, tree=replace(stage.tree, entries=tuple(libraries))), tmp_path / "three")
+        assert "\ndh_shlibdeps" in log.read_text()
+
     def test_the_same_bytes_by_an_ordinary_user(self, stage: Stage, artifact: Artifact, tmp_path: Path) -> None:
         out = tmp_path / "theirs"
         out.mkdir()
@@ -301,7 +317,8 @@ class TestBuilding:
                 os.setgroups([])
                 os.setgid(user.pw_gid)
                 os.setuid(user.pw_uid)
-                DebBuilder().build(stage, out, RootRunner(root, HostRunner()))
+                theirs = replace(stage, store=Store(out / "store"))
+                DebBuilder().build(theirs, out, RootRunner(root, HostRunner()))
                 status = 0
             finally:
                 traceback.print_exc()

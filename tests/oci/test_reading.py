@@ -139,6 +139,27 @@ def test_a_flipped_bit_anywhere_is_found_and_named(archive: Path) -> None:
         archive.write_bytes(good)
 
 
+def test_a_layer_is_unpacked_once_and_hashed_each_time(
+    archive: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = reading.read(archive, store)
+    assert first == reading.read(archive)
+    with monkeypatch.context() as patch:
+        patch.setattr("buildonce.oci.blobs.read_layer", lambda *_, **__: pytest.fail("it was unpacked again"))
+        assert reading.read(archive, store) == first
+    for listing in (store.root / "oci-listing").glob("*/value.json"):
+        listing.write_text(listing.read_text().replace("etc/passwd", "etc/passwe"))
+    assert reading.read(archive, store) == first, "a listing that was changed was believed"
+    name = next(name for name in parts_of(archive) if name.startswith("blobs/"))
+
+    def flip(parts: Parts) -> None:
+        parts[name] = parts[name][:-9] + bytes([parts[name][-9] ^ 1]) + parts[name][-8:]
+
+    rewrite(archive, flip)
+    with pytest.raises(VerificationError, match="digest"):
+        reading.read(archive, store)
+
+
 def test_a_missing_blob_is_named(archive: Path) -> None:
     for name in parts_of(archive):
         good = archive.read_bytes()

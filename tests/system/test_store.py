@@ -37,6 +37,23 @@ def test_a_file_comes_back(store: Store, tmp_path: Path) -> None:
     assert left(store) == []
 
 
+def test_a_value_is_asked_for_once(store: Store) -> None:
+    asked: list[str] = []
+
+    def ask() -> object:
+        asked.append("asked")
+        return {"lines": ["ä", 1, None]}
+
+    assert store.value("answers", ["form", 1], ask) == {"lines": ["ä", 1, None]}
+    assert store.value("answers", ["form", 1], ask) == {"lines": ["ä", 1, None]}
+    assert asked == ["asked"]
+    store.value("answers", ["form", 2], ask)
+    assert asked == ["asked", "asked"]
+    for kept in (store.root / "answers").glob("*/value.json"):
+        kept.write_text('"evil"')
+    assert store.value("answers", ["form", 1], ask) == {"lines": ["ä", 1, None]}
+
+
 def test_a_changed_file_is_not_given_out(store: Store, tmp_path: Path) -> None:
     (tmp_path / "download").write_bytes(b"data")
     place = store.add(tmp_path / "download", "a.whl")

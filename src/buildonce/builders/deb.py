@@ -15,7 +15,8 @@ from buildonce.builders import _deb_skeleton as skeleton
 from buildonce.debs import deb
 from buildonce.errors import BuildError, VerificationError
 from buildonce.model import Artifact, ArtifactKind, Bind, Command, Contents, Digest, Entry, Format
-from buildonce.system import files
+from buildonce.oci import needs
+from buildonce.system import canonical, files, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from buildonce.protocols import Runner
     from buildonce.stage import Stage
+    from buildonce.system.store import Store
 
 __all__ = ["DebBuilder"]
 
@@ -48,7 +50,7 @@ class DebBuilder:
         final = into / _file_name(stage)
         with files.scratch(into, "deb") as work:
             skeleton.write(stage, carried, work / "src")
-            runner.run(_command(stage, work), log=stage.path.parent / "log" / f"deb-{stage.target.name}.log")
+            _package(stage, work, runner)
             made = work / final.name
             if not made.is_file():
                 raise BuildError(f"dpkg-buildpackage did not make {final.name}", where="deb")
@@ -66,7 +68,15 @@ class DebBuilder:
             ),
         )
 
-    def read(self, artifact: Path, kind: ArtifactKind, *, name: str, interpreter: str) -> Contents:  # noqa: ARG002
+    def read(
+        self,
+        artifact: Path,
+        kind: ArtifactKind,  # noqa: ARG002
+        *,
+        name: str,  # noqa: ARG002
+        interpreter: str,  # noqa: ARG002
+        store: Store | None = None,  # noqa: ARG002
+    ) -> Contents:
         """Every file and link of the package with its mode, and its control files below ``DEBIAN/``.
 
         Raises :class:`VerificationError` when it is no package, or has folders or owners as ours never do.
@@ -82,10 +92,36 @@ def _file_name(stage: Stage) -> str:
     return f"{stage.project.name}_{version[2] or version[0]}_{stage.target.architecture}.deb"
 
 
+def _package(stage: Stage, work: Path, runner: Runner) -> None:
+    """Run dpkg-buildpackage in *work*. What dpkg-shlibdeps said about the same ELF files, in the same root, is used
+    again: asking takes as long as all other steps.
+    """
+    log = stage.path.parent / "log" / f"deb-{stage.target.name}.log"
+    shlibs = work / "src" / "debian" / "shlibs"
+
+    def ask(folder: Path) -> None:
+        runner.run(_command(stage, work), log=log)
+        files.copy_file(shlibs, folder / shlibs.name)
+
+    known = stage.store.folder("deb-shlibs", _linked(stage), ask) / shlibs.name
+    if not shlibs.exists():
+        files.copy_file(known, shlibs)
+        runner.run(_command(stage, work), log=log)
+
+
+def _linked(stage: Stage) -> Digest:
+    """All that dpkg-shlibdeps looks at: the Tree's ELF files at their places, and the packages of the root."""
+    linked = [[e.path, e.sha256] for e in needs.linked(stage.tree.entries, stage.tree_root)]
+    packages = sorted(pin.file.sha256 for pin in stage.debs)
+    rules = files.sha256_file(share.path("builders", "deb", "debian", "rules"))
+    return files.sha256_bytes(canonical.dump([rules, str(stage.prefix), linked, packages]))
+
+
 def _command(stage: Stage, work: Path) -> Command:
-    # -b -d -nc: binary only, build dependencies are the root's, nothing to clean in a new folder
+    # -b -d -nc: binary only, build dependencies are the root's, nothing to clean in a new folder.
+    # Nothing after "binary": .changes and .buildinfo serve uploads to an archive.
     return Command(
-        argv=("dpkg-buildpackage", "-b", "-us", "-uc", "-d", "-nc"),
+        argv=("dpkg-buildpackage", "-b", "-us", "-uc", "-d", "-nc", "--rules-target=binary"),
         cwd=f"{_BUILD}/src",
         environment=(("SOURCE_DATE_EPOCH", str(stage.source.epoch)), ("TREE", str(_TREE))),
         binds=(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from buildonce.model import Entry
     from buildonce.protocols import Runner
     from buildonce.stage import Stage
+    from buildonce.system.store import Store
 
 __all__ = ["OciBuilder"]
 
@@ -53,13 +54,21 @@ class OciBuilder:
             ),
         )
 
-    def read(self, artifact: Path, kind: ArtifactKind, *, name: str, interpreter: str) -> Contents:  # noqa: ARG002
+    def read(
+        self,
+        artifact: Path,
+        kind: ArtifactKind,  # noqa: ARG002
+        *,
+        name: str,  # noqa: ARG002
+        interpreter: str,
+        store: Store | None = None,
+    ) -> Contents:
         """Every file and link of the container, its special folders, and its configuration as
         ``image:config``.
 
         Raises :class:`VerificationError` that names the blob or the file that is not what it should be.
         """
-        found = reading.read(artifact)
+        found = reading.read(artifact, store)
         if interpreter and not any(entry.path == interpreter.lstrip("/") for entry in found.entries):
             raise VerificationError(f"the image has no {interpreter}", where=artifact.name)
         return Contents(name=found.name, version=found.version, entries=found.entries)

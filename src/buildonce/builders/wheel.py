@@ -12,6 +12,7 @@ import hashlib
 import posixpath
 import re
 import tarfile
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,7 @@ from packaging.utils import canonicalize_name
 
 from buildonce import install, sdists, wheels
 from buildonce.builders import _wheelhouse
+from buildonce.builders._carried import carried as carried_by_wheel
 from buildonce.errors import VerificationError
 from buildonce.model import Artifact, ArtifactKind, Contents, Digest, Entry, Format
 from buildonce.system import archive, files
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from buildonce.protocols import Runner
     from buildonce.stage import Stage
+    from buildonce.system.store import Store
 
 __all__ = ["WheelBuilder"]
 
@@ -54,7 +57,15 @@ class WheelBuilder:
             _artifact("wheelhouse", house, target=stage.target.name, extras=members),
         )
 
-    def read(self, artifact: Path, kind: ArtifactKind, *, name: str, interpreter: str) -> Contents:
+    def read(
+        self,
+        artifact: Path,
+        kind: ArtifactKind,
+        *,
+        name: str,
+        interpreter: str,
+        store: Store | None = None,
+    ) -> Contents:
         """See :class:`buildonce.builders.interface.Builder`; *interpreter* says where modules go."""
         if kind == "sdist":
             return _read_sdist(artifact)
@@ -63,7 +74,7 @@ class WheelBuilder:
             facts = wheels.admit(artifact)
             entries = install.carried(artifact, prefix=prefix, python_minor=minor)
             return Contents(name=facts.name, version=facts.version, entries=entries)
-        return _read_wheelhouse(artifact, prefix, minor)
+        return _read_wheelhouse(artifact, prefix, minor, store)
 
 
 def _copied(source: Path, into: Path) -> Path:
@@ -157,7 +168,7 @@ def _read_sdist(path: Path) -> Contents:
     )
 
 
-def _read_wheelhouse(path: Path, prefix: PurePosixPath, minor: str) -> Contents:
+def _read_wheelhouse(path: Path, prefix: PurePosixPath, minor: str, store: Store | None) -> Contents:
     carried: dict[str, bytes] = {}
     entries: list[Entry] = []
     try:
@@ -165,8 +176,8 @@ def _read_wheelhouse(path: Path, prefix: PurePosixPath, minor: str) -> Contents:
             for member in house:
                 entries.append(_member(house, member, {entry.path for entry in entries}, path.name))
                 if member.name.startswith("wheels/"):
-                    with _opened(house, member, path.name) as stream:
-                        entries += install.carried(stream, prefix=prefix, python_minor=minor)
+                    read = partial(_carried_by, house, member, path.name, prefix, minor)
+                    entries += carried_by_wheel(store, entries[-1].sha256, read, prefix=prefix, python=minor)
                 elif member.name in _wheelhouse.INDEXES:
                     with _opened(house, member, path.name) as stream:
                         carried[member.name] = stream.read()
@@ -175,6 +186,13 @@ def _read_wheelhouse(path: Path, prefix: PurePosixPath, minor: str) -> Contents:
     held = {posixpath.basename(e.path): e.sha256 for e in entries if e.path.startswith("wheels/")}
     name, version = _wheelhouse.check_indexes(carried, held, where=path.name)
     return Contents(name=name, version=version, entries=tuple(sorted(entries)))
+
+
+def _carried_by(
+    house: tarfile.TarFile, member: tarfile.TarInfo, where: str, prefix: PurePosixPath, minor: str
+) -> tuple[Entry, ...]:
+    with _opened(house, member, where) as stream:
+        return install.carried(stream, prefix=prefix, python_minor=minor)
 
 
 def _member(house: tarfile.TarFile, member: tarfile.TarInfo, seen: set[str], where: str) -> Entry:

@@ -12,13 +12,15 @@ from typing import IO, TYPE_CHECKING, Final, cast
 
 from buildonce.errors import VerificationError
 from buildonce.model import Digest
-from buildonce.oci import layout
+from buildonce.oci import layout, listings
 from buildonce.oci.filesystem import Content, read_layer
 from buildonce.system import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from buildonce.system.store import Store
 
 __all__ = ["LAYER_TYPES", "Blobs", "place_of"]
 
@@ -44,9 +46,12 @@ def place_of(descriptor: canonical.Fields) -> str:
 class Blobs:
     """The members of an archive by name, and which of them something refers to."""
 
-    def __init__(self, path: Path) -> None:
-        """List the members of the archive at *path*. Raises :class:`VerificationError` when it is not one."""
-        self._path = path
+    def __init__(self, path: Path, store: Store | None = None) -> None:
+        """List the members of the archive at *path*. Raises :class:`VerificationError` when it is not one.
+
+        *store* is where listings of layers are kept.
+        """
+        self._path, self._store = path, store
         self._used: set[str] = set()
         try:
             with tarfile.open(path, "r:") as archive:
@@ -88,10 +93,12 @@ class Blobs:
         """The JSON object that *descriptor* refers to, its digest and size checked."""
         descriptor.one_of("mediaType", *media_types)
         place = place_of(descriptor)
-        with self._open(self._find(place)) as stream:
-            digest = Digest(hashlib.file_digest(stream, "sha256").hexdigest())
-        self._same(descriptor, digest, self._find(place).size)
+        self._same(descriptor, self._digest(place), self._find(place).size)
         return self.json(place)
+
+    def _digest(self, place: str) -> Digest:
+        with self._open(self._find(place)) as stream:
+            return Digest(hashlib.file_digest(stream, "sha256").hexdigest())
 
     def layers(self, descriptors: Sequence[canonical.Fields], foreign: Sequence[bool]) -> tuple[Content, ...]:
         """Every layer, read and checked; several at a time, since hashing and unpacking let go of the
@@ -106,8 +113,14 @@ class Blobs:
     def _layer(self, descriptor: canonical.Fields, foreign: bool) -> Content:
         packed = LAYER_TYPES[descriptor.one_of("mediaType", *LAYER_TYPES)]
         place = place_of(descriptor)
-        with self._open(self._find(place)) as stream:
-            return read_layer(cast("IO[bytes]", stream), packed=packed, where=self.at(place), foreign=foreign)
+
+        def read() -> Content:
+            with self._open(self._find(place)) as stream:
+                return read_layer(cast("IO[bytes]", stream), packed=packed, where=self.at(place), foreign=foreign)
+
+        if self._store is None:
+            return read()
+        return listings.kept(self._store, self._digest(place), read, packed=packed, foreign=foreign)
 
     def _same(self, descriptor: canonical.Fields, sha256: Digest, size: int) -> None:
         place = place_of(descriptor)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from buildonce.errors import BuildError
-from buildonce.system import canonical, files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from buildonce.model import Entry
     from buildonce.system.store import Store
 
-__all__ = ["sonames"]
+__all__ = ["linked", "sonames"]
 
 _MAGIC: Final = b"\x7fELF"
 _PLAIN: Final = (
@@ -35,14 +33,15 @@ def sonames(entries: Iterable[Entry], root: Path, store: Store) -> tuple[str, ..
 
     Raises :class:`BuildError` for an ELF file that cannot be read.
     """
-    candidates = [e for e in entries if not e.link and e.size > len(_MAGIC) and not e.path.endswith(_PLAIN)]
-    elf = [e for e in candidates if _is_elf(root / e.path)]
+    elf = linked(entries, root)
+    made_from = ["sonames 2", *([e.path, e.sha256] for e in elf)]
+    return tuple(store.value("oci-sonames", made_from, lambda: sorted(_missing(elf, root))))
 
-    def make(folder: Path) -> None:
-        (folder / "sonames.json").write_bytes(canonical.dump(sorted(_missing(elf, root))))
 
-    key = files.sha256_bytes(canonical.dump(["sonames 1", *([e.path, e.sha256] for e in elf)]))
-    return tuple(json.loads((store.folder("oci-sonames", key, make) / "sonames.json").read_bytes()))
+def linked(entries: Iterable[Entry], root: Path) -> list[Entry]:
+    """Those of *entries*, which lie below *root*, that are ELF files."""
+    candidates = (e for e in entries if not e.link and e.size > len(_MAGIC) and not e.path.endswith(_PLAIN))
+    return [e for e in candidates if _is_elf(root / e.path)]
 
 
 def _is_elf(path: Path) -> bool:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from buildonce.system.store import Store
+
 __all__ = ["BASE_DIGEST", "ReadImage", "config_entry", "read"]
 
 BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
@@ -44,12 +46,14 @@ def config_entry(config: Mapping[str, Any]) -> Entry:
     return Entry(path=CONFIG_ENTRY, size=len(data), sha256=files.sha256_bytes(data))
 
 
-def read(path: Path) -> ReadImage:
+def read(path: Path, store: Store | None = None) -> ReadImage:
     """Verify the archive at *path* from its bytes alone and list what it holds.
+
+    With *store*, a layer that was unpacked before is only hashed: its digest names the listing that is kept.
 
     Raises :class:`VerificationError` that names the blob or the file.
     """
-    blobs = Blobs(path)
+    blobs = Blobs(path, store)
     if blobs.json("oci-layout").value != layout.LAYOUT:
         raise blobs.wrong("oci-layout", "is not of version 1.0.0")
     index = blobs.json("index.json")

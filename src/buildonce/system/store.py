@@ -13,10 +13,10 @@ import os
 import shutil
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from buildonce.errors import ReleaseError
-from buildonce.system import files
+from buildonce.system import canonical, files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from buildonce.model import Digest
 
 __all__ = ["Store"]
+
+_VALUE: Final = "value.json"
 
 
 class Store:
@@ -85,6 +87,15 @@ class Store:
             if not _is_whole(path, quick=quick):
                 self._make(path, make, quick=quick)
         return path
+
+    def value(self, kind: str, made_from: object, make: Callable[[], object]) -> Any:
+        """What *make* answers for *made_from*, asked once; both are values that JSON can hold."""
+        key = files.sha256_bytes(canonical.dump(made_from))
+
+        def write(into: Path) -> None:
+            into.joinpath(_VALUE).write_text(json.dumps(make()))
+
+        return json.loads((self.folder(kind, key, write) / _VALUE).read_bytes())
 
     def _make(self, path: Path, make: Callable[[Path], None], *, quick: bool) -> None:
         _listed(path).unlink(missing_ok=True)
