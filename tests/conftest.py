@@ -115,7 +115,7 @@ def new_repository(root: Path) -> Repository:
 
 
 @pytest.fixture
-def host() -> Runner:
+def host() -> HostRunner:
     """Runs real programs."""
     return HostRunner()
 

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from buildonce import buildroot, proof, seal, staging, workbench, workplace
 from buildonce import lock as locks
 from buildonce import project as projects
-from buildonce import proof, seal, staging, workbench, workplace
 from buildonce import source as sources
 from buildonce import target as targets
 from buildonce.builders.registry import BUILDERS
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from buildonce.model import Artifact, Format, Source, Target
+    from buildonce.model import Artifact, Format, RunnerName, Source, Target
     from buildonce.project import Project
     from buildonce.provenance import Mode
     from buildonce.signing import Key
@@ -49,6 +49,8 @@ class Order:
     key: str  # the signing key's file; "" for the configured one, or this machine's own
     keys: Path  # where this user's keys are
     passphrase: Callable[[], bytes]  # asked only for a protected key
+    runner: RunnerName = "auto"  # how programs are run in the build root
+    limit: float = buildroot.LIMIT  # seconds that a step in it may take
     mode: Mode = "workstation"  # the kind of machine this is, as the provenance tells
 
 
@@ -65,7 +67,10 @@ def build(order: Order, system: System) -> Release:
     key = _key(order, project, system)  # before the long work: a wrong passphrase is told at once
     with workplace.opened(order.out, project.name, system.store) as work:
         logs, into = work / workplace.LOGS, work / "release"
-        benches = [workbench.prepare(target, lock, system) for target in wanted.targets]  # the network ends here
+        # the network ends here
+        benches = [
+            workbench.prepare(target, lock, system, order.runner, limit=order.limit) for target in wanted.targets
+        ]
         # version, sdist and wheel: once for all targets
         own = staging.own(project, source, benches[0], lock, system, work=work)
         made = [staging.assemble(own, bench, lock, system, work=work) for bench in benches]  # wheelhouse, Tree
