@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.lock import Asked, Lock
+    from buildonce.system.run import HostRunner
     from buildonce.system.store import Store
 
 LIBC = DebPin(
