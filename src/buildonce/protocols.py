@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -34,6 +34,10 @@ class Host(Runner, Protocol):
 
         The context then raises KeyboardInterrupt.
         """
+        ...
+
+    def interact(self, argv: Sequence[str]) -> int:
+        """Give the program a terminal that is joined with this one, until it ends; answers its exit code."""
         ...
 
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from buildonce.buildroot import DockerRunner, RootRunner
     from buildonce.lock import Lock
     from buildonce.model import Chosen, DebPin, Digest, RunnerName, Target
     from buildonce.project import Project
-    from buildonce.protocols import Runner
     from buildonce.system import System
     from buildonce.wheels import WheelFacts
 
@@ -31,7 +31,7 @@ class Workbench:
     target: Target
     root: Path
     root_key: str  # names the content of the build root
-    runner: Runner  # runs programs in the build root, without network
+    runner: RootRunner | DockerRunner  # runs programs in the build root, without network
     debs: tuple[DebPin, ...]
     deb_files: tuple[Path, ...]
     tools: tuple[Wheel, ...]

@@ -7,11 +7,13 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from buildonce.buildroot import database, docker, writing
-from buildonce.buildroot.docker import DockerRunner
+from buildonce.buildroot.docker import DockerRunner, images
+from buildonce.buildroot.docker import tag as image
 from buildonce.buildroot.environment import LIMIT, MOST_MEMORY, MOUNT_POINTS
 from buildonce.buildroot.runner import RootRunner, check
 from buildonce.buildroot.unpack import unpack
@@ -35,8 +37,11 @@ __all__ = [
     "RootRunner",
     "check",
     "choose",
+    "engine_version",
     "ensure",
     "exists",
+    "image",
+    "images",
     "key",
     "runner",
 ]
@@ -91,7 +96,7 @@ def ensure(
         msg = f"{len(pins)} packages are locked, {len(paths)} files were given"
         raise ValueError(msg)
     with _explained(store.root):
-        return store.folder("roots", key(target, pins), make, quick=True)
+        return store.folder("roots", key(target, pins), make, quick=True, hold=True)
 
 
 def exists(target: Target, pins: Sequence[DebPin], store: Store) -> bool:
@@ -129,6 +134,11 @@ def runner(way: RunnerName, root: Path, host: Host, *, limit: float = LIMIT) -> 
     if choose(way, host) == "docker":
         return DockerRunner(root, host, limit=limit)
     return RootRunner(root, host, limit=limit)
+
+
+def engine_version() -> str:
+    """What Docker engine there is, and where. Raises :class:`MissingToolError` when none answers."""
+    return engine.version()
 
 
 def _neither(*reasons: MissingToolError) -> MissingToolError:
@@ -199,6 +209,7 @@ def _cache_libraries(root: Path, inside: Runner) -> None:
         bind = Bind(source=made, target=PurePosixPath("/build"), writable=True)
         inside.run(Command(argv=("ldconfig", "-X", "-C", "/build/ld.so.cache"), binds=(bind,)))
         files.copy_file(made / "ld.so.cache", root / "etc/ld.so.cache", mode=0o644)
+    shutil.rmtree(root / "var/cache/ldconfig", ignore_errors=True)  # would hold inode numbers
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import tempfile
 import time
 import uuid
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from buildonce.buildroot import environment
 from buildonce.errors import BuildError, TimeLimitError
 from buildonce.model import Outcome
-from buildonce.system import archive, engine, files, transcript
+from buildonce.system import archive, container, engine, files, transcript
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from buildonce.model import Command
     from buildonce.protocols import Host
 
-__all__ = ["LABEL", "DockerRunner", "forget", "tag"]
+__all__ = ["DockerRunner", "forget", "images", "tag"]
 
-LABEL: Final = "root"
+_LABEL: Final = "root"
 _REPOSITORY: Final = "buildonce/root"
 
 # A shell stays process 1 and waits for the program; it ends it, and all it started, when the connection to this
@@ -43,6 +44,11 @@ _OVERWRITTEN: Final = ("hostname", "hosts", "resolv.conf")  # by the engine, wit
 def tag(key: str) -> str:
     """The name of a root's image."""
     return f"{_REPOSITORY}:{key}"
+
+
+def images() -> tuple[engine.Image, ...]:
+    """The images of build roots in the engine. Raises :class:`MissingToolError` when none answers."""
+    return tuple(image for image in engine.images(_LABEL) if image.tag.startswith(f"{_REPOSITORY}:"))
 
 
 class DockerRunner:
@@ -73,7 +79,7 @@ class DockerRunner:
 
             limit = command.timeout or self._limit
             try:
-                code = engine.run(box, host=self.host, output=output, limit=limit, now=time.time())
+                code = container.run(box, host=self.host, output=output, limit=limit, now=time.time())
             except TimeLimitError as error:
                 told = TimeLimitError.of_program(command.argv[0], limit)
                 told.log, told.log_path = said.tail(), str(log or "")
@@ -84,19 +90,23 @@ class DockerRunner:
     def interact(self, command: Command) -> int:
         """Join this terminal with *command* until it ends; answers its exit code."""
         environment.check_binds(command)
-        return engine.interact(self._box(command, _INTERACTIVE), host=self.host, now=time.time())
+        return container.interact(self._box(command, _INTERACTIVE), host=self.host, now=time.time())
+
+    def ready(self) -> None:
+        """Give the engine the root, if it does not have it: the first run does not have to."""
+        self._image()
 
     def close(self) -> None:
         """Remove the image of a root in passing."""
         if self._told is None:
             engine.remove_image(self._tag)
 
-    def _box(self, command: Command, script: str) -> engine.Box:
+    def _box(self, command: Command, script: str) -> container.Box:
         bound = {str(bind.target) for bind in command.binds}
         variables = (f"{name}={value}" for name, value in environment.variables(command).items())
-        own = (engine.Mount(source=self.root / "etc" / name, target=f"/etc/{name}") for name in _OVERWRITTEN)
+        own = (container.Mount(source=self.root / "etc" / name, target=f"/etc/{name}") for name in _OVERWRITTEN)
         options = f"rw,exec,nosuid,nodev,mode=755,size={self._memory}"
-        return engine.Box(
+        return container.Box(
             image=self._image(),
             # env, because engines add variables of their own
             argv=("/usr/bin/env", "-i", *variables, "/bin/sh", "-c", script, "sh", command.cwd, *command.argv),
@@ -104,7 +114,7 @@ class DockerRunner:
             mounts=(
                 *own,
                 *(
-                    engine.Mount(source=bind.source.resolve(), target=str(bind.target), writable=bind.writable)
+                    container.Mount(source=bind.source.resolve(), target=str(bind.target), writable=bind.writable)
                     for bind in command.binds
                 ),
             ),
@@ -124,12 +134,13 @@ class DockerRunner:
                 digest = f"sha256:{files.sha256_stream(packed)}"
                 if not found or found[1] != (digest,):
                     packed.seek(0)
-                    engine.add_image(self._tag, packed, label=LABEL)
+                    engine.add_image(self._tag, packed, label=_LABEL)
                     found = engine.layers(self._tag)
             if not found or found[1] != (digest,):
                 raise BuildError("the Docker engine changed the build root that it was given", where=self._tag)
-            if self._told:
-                files.write_atomically(self._told, digest.encode())
+            with contextlib.suppress(PermissionError):  # in a store of somebody else
+                if self._told:
+                    files.write_atomically(self._told, digest.encode())
             return found[0]
 
 
@@ -145,6 +156,9 @@ def _record(root: Path) -> Path:
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
     """One thread of one process at a time gives an engine the root."""
-    with root.with_name(f".{root.name}.engine.lock").open("w") as handle:
+    handle = os.open(root, os.O_RDONLY)
+    try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)

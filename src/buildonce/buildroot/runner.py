@@ -17,8 +17,7 @@ from buildonce.errors import MissingToolError, TimeLimitError
 from buildonce.model import Command, Outcome
 
 if TYPE_CHECKING:
-    from buildonce.protocols import Runner
-    from buildonce.system.run import HostRunner
+    from buildonce.protocols import Host, Runner
 
 __all__ = ["RootRunner", "check"]
 
@@ -42,7 +41,7 @@ class RootRunner:
     this machine cannot make a sandbox.
     """
 
-    def __init__(self, root: Path, host: Runner, *, limit: float = environment.LIMIT) -> None:
+    def __init__(self, root: Path, host: Host, *, limit: float = environment.LIMIT) -> None:
         self.root, self.host, self._limit = root, host, limit
 
     def run(self, command: Command, *, log: Path | None = None, check: bool = True) -> Outcome:
@@ -60,10 +59,10 @@ class RootRunner:
             _check(self.host)
         return environment.judge(command, outcome, self.root, log=log, check=check)
 
-    def interact(self, command: Command, host: HostRunner) -> int:
+    def interact(self, command: Command) -> int:
         """Join this terminal with *command* until it ends; answers its exit code."""
         environment.check_binds(command)
-        return host.interact((*_sandbox(), *self._argv(command)))
+        return self.host.interact((*_sandbox(), *self._argv(command)))
 
     def _argv(self, command: Command) -> tuple[str, ...]:
         argv = ["--ro-bind", str(self.root), "/", "--dev", "/dev", "--proc", "/proc"]
@@ -76,8 +75,11 @@ class RootRunner:
         return (*argv, "--chdir", command.cwd, "--", *_ENTER, *command.argv)
 
 
-def check(host: Runner) -> None:
-    """Make an empty sandbox. Raises :class:`MissingToolError` when bubblewrap is missing or may not."""
+def check(host: Runner) -> str:
+    """Make an empty sandbox; answers the program that did.
+
+    Raises :class:`MissingToolError` when bubblewrap is missing or may not.
+    """
     argv = (*_sandbox(), "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--", "true")
     outcome = host.run(Command(argv=argv), check=False)
     if outcome.returncode != 0:
@@ -87,6 +89,7 @@ def check(host: Runner) -> None:
             where=said.splitlines()[-1] if said else "",
             hint=_cure(),
         )
+    return str(shutil.which("bwrap"))
 
 
 _check = check  # run() has an argument of that name
