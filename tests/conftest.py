@@ -17,7 +17,6 @@ from buildonce.system.store import Store
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from buildonce.protocols import Runner
 
 EPOCH = 1_700_000_000  # the first commit of every repository; each next one is a minute later
 
@@ -115,7 +114,7 @@ def new_repository(root: Path) -> Repository:
 
 
 @pytest.fixture
-def host() -> Runner:
+def host() -> HostRunner:
     """Runs real programs."""
     return HostRunner()
 

@@ -80,16 +80,24 @@ def test_hint_when_the_package_is_named_already() -> None:
 
 
 @pytest.mark.parametrize(
-    "output",
+    ("output", "what"),
     [
-        "curl: (6) Could not resolve host: example.org",
-        "urllib3: Temporary failure in name resolution",
-        "OSError: [Errno 101] Network is unreachable",
+        ("curl: (6) Could not resolve host: example.org", "download"),
+        ("urllib3: Temporary failure in name resolution", "download"),
+        ("OSError: [Errno 101] Network is unreachable", "download"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: '/nonexistent/.netrc'", "home"),
+        ("OSError: [Errno 30] Read-only file system: '/nonexistent'", "home"),
+        ("OSError: [Errno 30] Read-only file system: '/usr/lib/x'", "outside of its folder"),
     ],
 )
-def test_network(output: str) -> None:
-    assert missing.wants_network(output)
-    assert not missing.wants_network("fatal error: ffi.h: No such file or directory")
+def test_what_no_build_may(output: str, what: str) -> None:
+    found = missing.forbidden(output)
+    assert found is not None
+    assert what in found.what
+
+
+def test_what_a_compiler_misses_is_not_forbidden() -> None:
+    assert missing.forbidden("fatal error: ffi.h: No such file or directory") is None
 
 
 def test_table_names_nothing_twice() -> None:

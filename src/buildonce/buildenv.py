@@ -7,6 +7,7 @@ another path.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -15,13 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
 from buildonce import install
-from buildonce.errors import BuildError
+from buildonce.errors import BuildError, TimeLimitError
 from buildonce.model import Bind, Command
 from buildonce.system import files, share
 from buildonce.wheels import admit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from buildonce.model import Target, Wheel
     from buildonce.protocols import Runner
@@ -38,6 +39,7 @@ __all__ = [
     "hook_script",
     "key",
     "make",
+    "prepared",
 ]
 
 Distribution = Literal["wheel", "sdist"]
@@ -155,6 +157,34 @@ def call(
     *environment*, its time; what it builds is in *out*. A ``.git`` is shown as it is, read-only. Raises
     :class:`BuildError` with the end of the log.
     """
+    with prepared(
+        (f"{PREFIX}/bin/python", "-I", f"{_BUILD}/hook.py", hook),
+        env=env,
+        source=source,
+        out=out,
+        environment=environment,
+        repository=repository,
+    ) as command:
+        try:
+            outcome = runner.run(command, log=log, check=False)
+        except TimeLimitError as error:
+            raise _too_slow(hook, error) from error
+    if outcome.returncode:
+        raise _failure(hook, outcome.returncode, outcome.tail, log)
+    return outcome.stdout
+
+
+@contextlib.contextmanager
+def prepared(
+    argv: tuple[str, ...],
+    *,
+    env: Path,
+    source: Path,
+    out: Path,
+    environment: Mapping[str, str],
+    repository: Path | None = None,
+) -> Iterator[Command]:
+    """What a backend sees when it is called (see :func:`call`), around another program: *argv*."""
     out.mkdir(parents=True, exist_ok=True)
     top = repository or source
     with files.scratch(out.parent, "source") as aside:
@@ -164,27 +194,20 @@ def call(
             copy,
             epoch=int(environment["SOURCE_DATE_EPOCH"]) if "SOURCE_DATE_EPOCH" in environment else None,
         )
-        outcome = runner.run(
-            Command(
-                argv=(f"{PREFIX}/bin/python", "-I", f"{_BUILD}/hook.py", hook),
-                cwd=str(SOURCE / source.relative_to(top)),
-                environment=(*ENVIRONMENT, *sorted(environment.items())),
-                binds=(
-                    Bind(source=env, target=PREFIX),
-                    Bind(source=hook_script(), target=_BUILD / "hook.py"),
-                    *(Bind(source=_package(name), target=_BUILD / "frontend" / name) for name in _FRONTEND),
-                    Bind(source=copy, target=SOURCE, writable=True),
-                    *([Bind(source=top / ".git", target=SOURCE / ".git")] if (top / ".git").is_dir() else []),
-                    Bind(source=out, target=OUT, writable=True),
-                ),
-                capture=True,
+        yield Command(
+            argv=argv,
+            cwd=str(SOURCE / source.relative_to(top)),
+            environment=(*ENVIRONMENT, *sorted(environment.items())),
+            binds=(
+                Bind(source=env, target=PREFIX),
+                Bind(source=hook_script(), target=_BUILD / "hook.py"),
+                *(Bind(source=_package(name), target=_BUILD / "frontend" / name) for name in _FRONTEND),
+                Bind(source=copy, target=SOURCE, writable=True),
+                *([Bind(source=top / ".git", target=SOURCE / ".git")] if (top / ".git").is_dir() else []),
+                Bind(source=out, target=OUT, writable=True),
             ),
-            log=log,
-            check=False,
+            capture=True,
         )
-    if outcome.returncode:
-        raise _failure(hook, outcome.returncode, outcome.tail, log)
-    return outcome.stdout
 
 
 def _package(name: str) -> Path:
@@ -214,11 +237,24 @@ def _copy_plainly(source: Path, into: Path, *, epoch: int | None) -> None:
                 os.utime(new, (epoch, epoch), follow_symlinks=False)
 
 
+def _step(hook: Hook) -> str:
+    steps = {"wheel": "building the wheel", "sdist": "building the sdist"}
+    return steps.get(hook, "asking for build requirements")
+
+
+def _too_slow(hook: Hook, error: TimeLimitError) -> TimeLimitError:
+    """The same error with the step instead of the program, which is always Python."""
+    limit = str(error).rpartition(" within ")[2]
+    return TimeLimitError(
+        f"{_step(hook)} did not end within {limit}",
+        hint=error.problems[0].hint,
+        log=error.log,
+        log_path=error.log_path,
+    )
+
+
 def _failure(hook: Hook, returncode: int, tail: str, log: Path | None) -> BuildError:
-    step = {
-        "wheel": "building the wheel",
-        "sdist": "building the sdist",
-    }.get(hook, "asking for build requirements")
+    step = _step(hook)
     marker = "missing build requirements: "
     if returncode == _LACKS_REQUIREMENT and marker in tail:
         lacking = tail.rsplit(marker, 1)[1].splitlines()[0]

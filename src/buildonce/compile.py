@@ -6,6 +6,7 @@ paths, and the result is normalised: the same inputs give the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Final
@@ -20,12 +21,12 @@ from packaging.utils import (
 )
 
 from buildonce import buildenv, missing, normalise, sdists, wheels
-from buildonce.errors import BuildError
+from buildonce.errors import BuildError, TimeLimitError
 from buildonce.model import Wheel
 from buildonce.system import compress, files, zipped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from packaging.version import Version
@@ -56,7 +57,7 @@ def project_sdist(
 
     *epoch* is the commit's time. Raises :class:`BuildError` when the backend fails.
     """
-    with files.scratch(into, "sdist") as aside:
+    with _own_explained(log), files.scratch(into, "sdist") as aside:
         raw = _built(
             "sdist",
             clone,
@@ -85,7 +86,7 @@ def project_wheel(source: Path, *, env: Path, runner: Runner, epoch: int, into: 
     Raises :class:`BuildError` when the backend fails or the two disagree about name or version.
     """
     environment = {"SOURCE_DATE_EPOCH": str(epoch)}
-    with files.scratch(into, "wheel") as aside:
+    with _own_explained(log), files.scratch(into, "wheel") as aside:
         top = sdists.unpack(source, aside / "unpacked")
         raw = _built("wheel", top, aside / "raw", env=env, runner=runner, environment=environment, log=log)
         made = normalise.wheel(raw, aside / "normal")
@@ -234,15 +235,34 @@ def _is(made: Path, chosen: Chosen) -> None:
 
 def _explained(error: BuildError, chosen: Chosen, target: Target, apt: Sequence[str], log: Path | None) -> BuildError:
     """The same error with what the compiler missed as its headline, and the next step."""
-    output = error.log
-    if log is not None and log.is_file():
-        output = log.read_bytes()[-_LOG_END:].decode(errors="replace")
-    found, what = missing.find(output), f"{chosen.name} {chosen.version} does not compile for {target.name}"
-    if found:
+    output, what = _said(error, log), f"{chosen.name} {chosen.version} does not compile for {target.name}"
+    message, hint = f"{what}: {error}", error.problems[0].hint
+    if isinstance(error, TimeLimitError):
+        pass  # whatever it said before
+    elif found := missing.find(output):
         message, hint = f"{what}: {found[0].what} is missing", missing.hint(chosen.name, found, apt)
-    elif missing.wants_network(output):
-        message = f"{what}: it tried to download something"
-        hint = "builds have no network: lock a version that has a wheel for the target"
-    else:
-        message, hint = f"{what}: {error}", error.problems[0].hint
-    return BuildError(message, where=chosen.file.filename, hint=hint, log=error.log, log_path=error.log_path)
+    elif forbidden := missing.forbidden(output):
+        message, hint = f"{what}: {forbidden.what}", forbidden.hint
+    return type(error)(message, where=chosen.file.filename, hint=hint, log=error.log, log_path=error.log_path)
+
+
+@contextlib.contextmanager
+def _own_explained(log: Path | None) -> Iterator[None]:
+    """The same for the project itself."""
+    try:
+        yield
+    except TimeLimitError:
+        raise
+    except BuildError as error:
+        forbidden = missing.forbidden(_said(error, log))
+        if forbidden is None:
+            raise
+        raise BuildError(
+            f"{error}: {forbidden.what}", hint=forbidden.hint, log=error.log, log_path=error.log_path
+        ) from error
+
+
+def _said(error: BuildError, log: Path | None) -> str:
+    if log is not None and log.is_file():
+        return log.read_bytes()[-_LOG_END:].decode(errors="replace")
+    return error.log

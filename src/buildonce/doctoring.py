@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from buildonce import buildroot
@@ -42,9 +42,8 @@ class _Program:
 
 _PROGRAMS = (
     _Program(name="git", needed_for="the version, and a clean clone to build from"),
-    _Program(name="bwrap", needed_for="the build root"),
     _Program(name="apt-get", needed_for="`release lock`: resolving the targets' OS packages"),
-    _Program(name="docker", needed_for="loading and running the image here", optional=True),
+    _Program(name="docker", needed_for="loading and running the image by hand", optional=True),
     _Program(name="cosign", needed_for="verifying signatures without buildonce", optional=True),
 )
 
@@ -57,8 +56,7 @@ def examine(root: Path, system: System) -> tuple[Finding, ...]:
 def _findings(root: Path, system: System) -> Iterator[Finding]:
     for program in _PROGRAMS:
         yield _program(program)
-    if shutil.which("bwrap"):
-        yield _sandbox(system)
+    yield from _ways(system)
     yield _attempt(
         "store",
         "keeping fetched and built files",
@@ -85,15 +83,32 @@ def _program(program: _Program) -> Finding:
     )
 
 
+def _ways(system: System) -> Iterator[Finding]:
+    """The two ways to run programs in a build root; one is enough."""
+    sandbox, engine = _sandbox(system), _engine()
+    if sandbox.state == engine.state == "missing":
+        yield replace(sandbox, remedy=f"{sandbox.remedy}; or a Docker engine: {engine.remedy}")
+    else:
+        yield replace(sandbox, state="optional") if sandbox.state == "missing" else sandbox
+        yield replace(engine, state="optional") if engine.state == "missing" else engine
+
+
 def _sandbox(system: System) -> Finding:
+    return _way("sandbox", "the build root, --runner sandbox", lambda: buildroot.check(system.host))
+
+
+def _engine() -> Finding:
+    return _way("docker engine", "the build root, --runner docker", buildroot.engine_version)
+
+
+def _way(name: str, needed_for: str, look: Callable[[], str]) -> Finding:
     try:
-        buildroot.check(system.host)
+        return Finding(name=name, state="ok", needed_for=needed_for, detail=look())
     except MissingToolError as error:
         first = error.problems[0]
         return Finding(
-            name="namespaces", state="missing", needed_for="the build root", detail=first.where, remedy=first.hint
+            name=name, state="missing", needed_for=needed_for, detail=first.where or str(error), remedy=first.hint
         )
-    return Finding(name="namespaces", state="ok", needed_for="the build root")
 
 
 def _attempt(name: str, needed_for: str, action: Callable[[], object], place: str) -> Finding:

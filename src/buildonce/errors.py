@@ -17,6 +17,7 @@ __all__ = [
     "Problem",
     "ReleaseError",
     "SourceError",
+    "TimeLimitError",
     "VerificationError",
 ]
 
@@ -76,6 +77,20 @@ class SourceError(ReleaseError):
 
 class BuildError(ReleaseError):
     """A tool that was asked to build something failed."""
+
+
+class TimeLimitError(BuildError):
+    """A program did not end in the time that it was given."""
+
+    @classmethod
+    def of_program(cls, program: str, seconds: float) -> Self:
+        """The error for the program (a path) that was ended after *seconds*."""
+        minutes, rest = divmod(round(seconds), 60)
+        limit = f"{seconds:.0f} s" if rest or not minutes else f"{minutes} min"
+        return cls(
+            f"{program.rsplit('/', 1)[-1]} did not end within {limit}",
+            hint="when it only needs longer, give it more minutes with --time-limit or BUILDONCE_TIME_LIMIT",
+        )
 
 
 class VerificationError(ReleaseError):

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from buildonce import buildroot, proof, seal, staging, workbench, workplace
 from buildonce import lock as locks
 from buildonce import project as projects
-from buildonce import proof, seal, staging, workbench, workplace
 from buildonce import source as sources
 from buildonce import target as targets
 from buildonce.builders.registry import BUILDERS
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.lock import Lock
-    from buildonce.model import Artifact, Format, Source, Target
+    from buildonce.model import Artifact, Format, RunnerName, Source, Target
     from buildonce.project import Project
     from buildonce.provenance import Mode
     from buildonce.signing import Key
@@ -51,6 +51,8 @@ class Order:
     key: str  # the signing key's file; "" for the configured one, or this machine's own
     keys: Path  # where this user's keys are
     passphrase: Callable[[], bytes]  # asked only for a protected key
+    runner: RunnerName = "auto"  # how programs are run in the build root
+    limit: float = buildroot.LIMIT  # seconds that a step in it may take
     mode: Mode = "workstation"  # the kind of machine this is, as the provenance tells
 
 
@@ -67,7 +69,9 @@ def build(order: Order, system: System) -> Release:
     key = _key(order, project, system)  # before the long work: a wrong passphrase is told at once
     with workplace.opened(order.out, project.name, system.store) as work:
         logs, into = work / workplace.LOGS, work / "release"
-        benches = [workbench.prepare(target, lock, system) for target in wanted.targets]  # the network ends here
+        benches = [  # the network ends here
+            workbench.prepare(target, lock, system, order.runner, limit=order.limit) for target in wanted.targets
+        ]
         made = _stages(project, source, benches, lock, system, work=work)  # version, wheel, wheelhouse, Tree
         artifacts = _build_all(made, benches, wanted.formats, into, system)  # and prove that each holds the Tree
         facts = seal.Facts(project=project, source=source, lock=lock, stages=tuple(made), artifacts=artifacts)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.lock import Asked, Compiles, Lock
-    from buildonce.model import Chosen
+    from buildonce.model import Chosen, RunnerName
     from buildonce.project import Project
     from buildonce.system import System
 
@@ -44,18 +44,19 @@ class Locked:
     compiles: tuple[Compiles, ...]
 
 
-def make(root: Path, system: System) -> Locked:
+def make(root: Path, system: System, way: RunnerName = "auto", *, limit: float = buildroot.LIMIT) -> Locked:
     """Lock the project in *root*; its three lock files are written together or not at all.
 
-    Raises :class:`buildonce.errors.LockError` when something cannot be resolved.
+    *way* is how backends are asked in the build root, each for at most *limit* seconds. Raises
+    :class:`buildonce.errors.LockError` when something cannot be resolved.
     """
     system.store.make_sure_it_can_be_written()
     project = projects.read(root)
-    lock = locks.make(project, system, extra_requires=_asks(project, system))
+    lock = locks.make(project, system, extra_requires=_asks(project, system, way, limit))
     return Locked(project=project, lock=lock, compiles=locks.report(lock, project))
 
 
-def _asks(project: Project, system: System) -> Callable[[Asked], tuple[str, ...]]:
+def _asks(project: Project, system: System, way: RunnerName, limit: float) -> Callable[[Asked], tuple[str, ...]]:
     """Asks a backend for its dynamic build requirements (PEP 517's ``get_requires_for_build_wheel``)."""
 
     def ask(asked: Asked) -> tuple[str, ...]:
@@ -63,9 +64,9 @@ def _asks(project: Project, system: System) -> Callable[[Asked], tuple[str, ...]
         found = fetch.fetch(wanted, store=system.store, net=system.net, progress=system.progress)
         debs = tuple(found[pin.file.sha256] for pin in asked.debs)
         root = buildroot.ensure(
-            asked.target, asked.debs, debs, system.store, progress=system.progress, host=system.host
+            asked.target, asked.debs, debs, system.store, progress=system.progress, host=system.host, way=way
         )
-        runner = buildroot.RootRunner(root, system.host)
+        runner = buildroot.runner(way, root, system.host, limit=limit)
         wheels = [_wheel(one, found[one.file.sha256]) for one in asked.requires]
         env = buildenv.make(wheels, target=asked.target, store=system.store, runner=runner)
         with files.scratch(system.store.root, "ask") as work:

@@ -1,4 +1,6 @@
-"""Reads what a compiler said: which header, library or program it missed, and what package holds that."""
+"""Reads what a compiler said: which header, library or program it missed, what package holds that,
+and what it tried that no build may.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from buildonce.system import share
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["Missing", "find", "hint", "wants_network"]
+__all__ = ["Forbidden", "Missing", "find", "forbidden", "hint"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,11 +42,6 @@ _PATTERNS: Final = tuple(
         r"Program '(?P<what>[^' ]+)' not found",  # meson
         r"headers or library files could not be found for (?P<what>[\w.+-]+?),?$",  # Pillow
     )
-)
-_NETWORK: Final = re.compile(
-    r"Temporary failure in name resolution|Name or service not known|Could not resolve host|"
-    r"Network is unreachable|failed to (?:download|fetch) .*crates",
-    re.IGNORECASE,
 )
 
 
@@ -85,6 +82,44 @@ def hint(dist: str, missing: Collection[Missing], apt: Collection[str] = ()) -> 
     return "the package is named in pyproject.toml, but the lock does not hold it: run `release lock`"
 
 
-def wants_network(output: str) -> bool:
-    """Whether the build tried to download something."""
-    return bool(_NETWORK.search(output))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forbidden:
+    """Something that a build tried and that no build may: it is contained, and so it fails."""
+
+    what: str  # "it tried to download something"
+    hint: str
+
+
+_FORBIDDEN: Final = (
+    (
+        re.compile(
+            r"Temporary failure in name resolution|Name or service not known|Could not resolve host|"
+            r"Network is unreachable|failed to (?:download|fetch) .*crates",
+            re.IGNORECASE,
+        ),
+        Forbidden(
+            what="it tried to download something",
+            hint="builds have no network: lock a version that has a wheel for the target",
+        ),
+    ),
+    (
+        re.compile(r"(?:No such file or directory|not found|Read-only file system).*/nonexistent"),
+        Forbidden(
+            what="it wants the home folder of whoever builds it",
+            hint="builds have none: what it reads there has to come with the sources; what it writes, to a "
+            "folder of its own, such as /tmp",
+        ),
+    ),
+    (
+        re.compile(r"Read-only file system"),
+        Forbidden(
+            what="it tried to write outside of its folder",
+            hint="a build may write below /build and /tmp; the end of the log says what it wanted to write",
+        ),
+    ),
+)
+
+
+def forbidden(output: str) -> Forbidden | None:
+    """What the *output* of a failed build says that it tried and may not, if it says that."""
+    return next((meaning for pattern, meaning in _FORBIDDEN if pattern.search(output)), None)

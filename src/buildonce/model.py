@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
+    "RUNNERS",
     "Artifact",
     "ArtifactKind",
     "Bind",
@@ -32,6 +33,7 @@ __all__ = [
     "Outcome",
     "Release",
     "RemoteFile",
+    "RunnerName",
     "Source",
     "Target",
     "Tree",
@@ -44,6 +46,10 @@ Digest = NewType("Digest", str)
 
 Format = Literal["wheel", "pex", "deb", "oci"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+
+# How programs are run in a build root; "auto" takes the first of the others that this machine allows.
+RunnerName = Literal["auto", "sandbox", "docker"]
+RUNNERS: Final[tuple[RunnerName, ...]] = get_args(RunnerName)
 
 # What the format "wheel" makes is three artifacts; the others make one each.
 ArtifactKind = Literal["wheel", "sdist", "wheelhouse", "pex", "deb", "oci"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from buildonce.model import Command, Outcome
 
-__all__ = ["Progress", "Runner"]
+__all__ = ["Host", "Progress", "Runner"]
 
 
 class Runner(Protocol):
@@ -21,6 +23,21 @@ class Runner(Protocol):
         With *check* a non-zero exit raises :class:`buildonce.errors.BuildError` with the end of the log.
         A program that is not there raises :class:`buildonce.errors.MissingToolError`.
         """
+        ...
+
+
+class Host(Runner, Protocol):
+    """Runs programs on this machine, and knows when a person or the system wants all work to end."""
+
+    def heeding(self, end: Callable[[], None]) -> AbstractContextManager[None]:
+        """While the context is open, *end* is called (by a signal handler: it must not wait) when work is to end.
+
+        The context then raises KeyboardInterrupt.
+        """
+        ...
+
+    def interact(self, argv: Sequence[str]) -> int:
+        """Give the program a terminal that is joined with this one, until it ends; answers its exit code."""
         ...
 
 

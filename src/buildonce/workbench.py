@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from buildonce.buildroot import DockerRunner, RootRunner
     from buildonce.lock import Lock
-    from buildonce.model import Chosen, DebPin, Digest, Target
+    from buildonce.model import Chosen, DebPin, Digest, RunnerName, Target
     from buildonce.project import Project
-    from buildonce.protocols import Runner
     from buildonce.system import System
     from buildonce.system.store import Store
 
@@ -33,7 +33,7 @@ class Workbench:
     target: Target
     root: Path
     root_key: str  # names the content of the build root
-    runner: Runner  # runs programs in the build root, without network
+    runner: RootRunner | DockerRunner  # runs programs in the build root, without network
     debs: tuple[DebPin, ...]
     deb_files: tuple[Path, ...]
     tools: tuple[Wheel, ...]
@@ -44,8 +44,20 @@ class Workbench:
         return buildenv.make(_taken(chosen, self.files), target=self.target, store=system.store, runner=self.runner)
 
 
-def prepare(target: Target, lock: Lock, system: System) -> Workbench:
-    """Fetch everything that is locked for *target*, check every hash, and unpack its build root."""
+def prepare(
+    target: Target,
+    lock: Lock,
+    system: System,
+    way: RunnerName = "auto",
+    *,
+    limit: float = buildroot.LIMIT,
+) -> Workbench:
+    """Fetch everything that is locked for *target*, check every hash, and unpack its build root.
+
+    *way* is how programs are run in it, each for at most *limit* seconds. Raises :class:`MissingToolError` when
+    this machine has no such way, before anything is fetched.
+    """
+    way = buildroot.choose(way, system.host)
     chosen = (*lock.select(target), *lock.build(target))
     debs = lock.debs(target)
     system.progress.step(f"fetch {len(chosen)} Python files and {len(debs)} OS packages of {target.name}")
@@ -60,12 +72,12 @@ def prepare(target: Target, lock: Lock, system: System) -> Workbench:
     tools = _taken(lock.build(target, "tools"), found)
     for tool in tools:
         wheels.admit(tool.path)
-    root = buildroot.ensure(target, debs, deb_files, system.store, progress=system.progress, host=system.host)
+    root = buildroot.ensure(target, debs, deb_files, system.store, progress=system.progress, host=system.host, way=way)
     return Workbench(
         target=target,
         root=root,
         root_key=root.name,
-        runner=buildroot.RootRunner(root, system.host),
+        runner=buildroot.runner(way, root, system.host, limit=limit),
         debs=debs,
         deb_files=deb_files,
         tools=tools,

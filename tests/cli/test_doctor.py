@@ -26,6 +26,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (bin_ / name).symlink_to(found)
     (bin_ / "apt-get").symlink_to(bin_ / "true")  # looked for, not run
     monkeypatch.setenv("PATH", str(bin_))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     return bin_
 
 
@@ -38,25 +39,30 @@ def test_ready(release: Callable[..., Ended], repository: Repository) -> None:
     ended = release("doctor", "-C", str(repository.root), "--json")
     assert ended.code == 0
     assert states(ended) == {
-        "git": "ok", "bwrap": "ok", "apt-get": "ok", "docker": "optional", "cosign": "optional",
-        "namespaces": "ok", "store": "ok", "project": "ok",
+        "git": "ok", "apt-get": "ok", "docker": "optional", "cosign": "optional",
+        "sandbox": "ok", "docker engine": "optional", "store": "ok", "project": "ok",
     }  # fmt: skip
     text = release("doctor", "-C", str(repository.root))
     assert text.code == 0
     assert "cosign: sudo apt-get install cosign" in text.stdout
 
 
-@pytest.mark.parametrize(
-    ("program", "line"), [("git", "sudo apt-get install git"), ("bwrap", "sudo apt-get install bubblewrap")]
-)
-def test_missing(release: Callable[..., Ended], repository: Repository, machine: Path, program: str, line: str) -> None:
-    (machine / program).unlink()
+def test_missing(release: Callable[..., Ended], repository: Repository, machine: Path) -> None:
+    (machine / "git").unlink()
     ended = release("doctor", "-C", str(repository.root))
     assert ended.code == 5
-    assert f"error: this machine is not ready: {program} missing\nhint: {line}\n" in ended.stderr
+    assert "error: this machine is not ready: git missing\nhint: sudo apt-get install git\n" in ended.stderr
     as_json = release("doctor", "-C", str(repository.root), "--json")
     assert as_json.code == 5
-    assert states(as_json)[program] == "missing"
+    assert states(as_json)["git"] == "missing"
+
+
+def test_neither_a_sandbox_nor_an_engine(release: Callable[..., Ended], repository: Repository, machine: Path) -> None:
+    (machine / "bwrap").unlink()
+    ended = release("doctor", "-C", str(repository.root))
+    assert ended.code == 5
+    assert "error: this machine is not ready: sandbox missing\n" in ended.stderr
+    assert "hint: sudo apt install bubblewrap; or a Docker engine: install one" in ended.stderr
 
 
 @pytest.mark.usefixtures("machine")

@@ -17,7 +17,7 @@ import zstandard
 import buildonce
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["OTHERS", "common_folder", "run"]
 
@@ -25,8 +25,8 @@ __all__ = ["OTHERS", "common_folder", "run"]
 OTHERS = ("nobody",) if os.geteuid() == 0 else ()
 
 
-def run(code: str, *arguments: str, user: str = "", umask: int = 0o077) -> str:
-    """What *code* prints, run by *user* (or by who runs the tests) with this checkout and its libraries."""
+def run(code: str, *arguments: str, user: str = "", umask: int = 0o077, groups: Sequence[str] = ()) -> str:
+    """What *code* prints, run by *user* in *groups* (or by who runs the tests) with this checkout and its libraries."""
     done: subprocess.CompletedProcess[str] = subprocess.run(
         [_interpreter(user), "-c", code, *arguments],
         env={
@@ -39,7 +39,7 @@ def run(code: str, *arguments: str, user: str = "", umask: int = 0o077) -> str:
         text=True,
         check=False,
         umask=umask,
-        **_as(user),
+        **(_as(user) | ({"extra_groups": list(groups)} if user else {})),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

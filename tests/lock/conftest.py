@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.lock import Asked, Lock
-    from buildonce.protocols import Runner
+    from buildonce.system.run import HostRunner
     from buildonce.system.store import Store
 
 LIBC = DebPin(
@@ -109,7 +109,7 @@ def index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
 @pytest.fixture
 def user(
     tmp_path: Path,
-    host: Runner,
+    host: HostRunner,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,

@@ -1,4 +1,4 @@
-"""The build root: a target's userland, unpacked from locked packages, and the sandbox around it."""
+"""The build root: a target's userland, unpacked from locked packages, and the two ways to run programs in it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,43 @@ import hashlib
 import json
 import os
 import shutil
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from buildonce.buildroot import database, writing
-from buildonce.buildroot.runner import MOUNT_POINTS, RootRunner, check
+from buildonce.buildroot import database, docker, writing
+from buildonce.buildroot.docker import DockerRunner, images
+from buildonce.buildroot.docker import tag as image
+from buildonce.buildroot.environment import LIMIT, MOST_MEMORY, MOUNT_POINTS
+from buildonce.buildroot.runner import RootRunner, check
 from buildonce.buildroot.unpack import unpack
-from buildonce.errors import ReleaseError
-from buildonce.model import Command, Digest
+from buildonce.errors import MissingToolError, Problem, ReleaseError
+from buildonce.model import Bind, Command, Digest
+from buildonce.system import engine, files
 from buildonce.system.run import HostRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from buildonce.model import DebPin, Target
-    from buildonce.protocols import Progress, Runner
+    from buildonce.model import DebPin, RunnerName, Target
+    from buildonce.protocols import Host, Progress, Runner
     from buildonce.system.store import Store
 
-__all__ = ["RootRunner", "check", "ensure", "exists", "key"]
+__all__ = [
+    "LIMIT",
+    "MOST_MEMORY",
+    "DockerRunner",
+    "RootRunner",
+    "check",
+    "choose",
+    "engine_version",
+    "ensure",
+    "exists",
+    "image",
+    "images",
+    "key",
+    "runner",
+]
 
 # Part of every root's key: to be raised with any change to what this package writes into a root.
 _RECIPE: Final = 1
@@ -53,35 +72,86 @@ def ensure(
     store: Store,
     *,
     progress: Progress,
-    host: Runner | None = None,
+    host: Host | None = None,
+    way: RunnerName = "auto",
 ) -> Path:
     """The build root of *target*, made from the locked packages *pins* unless the store holds it already.
 
     *paths* are the packages' verified files, in the order of *pins*. The folder's name is its :func:`key`:
-    the identity of all that is done in it. Raises :class:`MissingToolError` when this machine cannot make a
-    sandbox, :class:`ReleaseError` when the disk is full.
+    the identity of all that is done in it, the same whichever *way* it is run. Raises :class:`MissingToolError`
+    when this machine has no such way, :class:`ReleaseError` when the disk is full.
     """
-    runner = host or HostRunner()
+    machine = host or HostRunner()
 
     def make(root: Path) -> None:
-        check(runner)  # before the long work
+        chosen = choose(way, machine)  # before the long work
+        docker.forget(store.root / "roots" / key(target, pins))
         root.chmod(0o755)
         packages = unpack(paths, root, progress)
         database.write(root, packages, target.architecture)
         _settle(root, target)
-        _run_once(root, target, runner)
+        _run_once(root, target, machine, chosen)
 
     if len(paths) != len(pins):
         msg = f"{len(pins)} packages are locked, {len(paths)} files were given"
         raise ValueError(msg)
     with _explained(store.root):
-        return store.folder("roots", key(target, pins), make, quick=True)
+        return store.folder("roots", key(target, pins), make, quick=True, hold=True)
 
 
 def exists(target: Target, pins: Sequence[DebPin], store: Store) -> bool:
     """Whether the store holds the root already, not looking into it."""
     place = store.root / "roots" / key(target, pins)
     return place.is_dir() and place.with_name(f"{place.name}.json").is_file()
+
+
+def choose(way: RunnerName, host: Runner) -> RunnerName:
+    """The way to run programs in a root here: *way*, or for ``"auto"`` the sandbox if there can be one.
+
+    Raises :class:`MissingToolError` that says how to get it, for ``"auto"`` both.
+    """
+    if way == "docker":
+        engine.version()
+        return way
+    try:
+        check(host)
+    except MissingToolError as no_sandbox:
+        if way == "sandbox":
+            raise
+        try:
+            engine.version()
+        except MissingToolError as no_engine:
+            raise _neither(no_sandbox, no_engine) from no_engine
+        return "docker"
+    return "sandbox"
+
+
+def runner(way: RunnerName, root: Path, host: Host, *, limit: float = LIMIT) -> RootRunner | DockerRunner:
+    """Runs programs in *root*, for at most *limit* seconds each; what they make does not depend on *way*.
+
+    Raises :class:`MissingToolError` when this machine has no such way.
+    """
+    if choose(way, host) == "docker":
+        return DockerRunner(root, host, limit=limit)
+    return RootRunner(root, host, limit=limit)
+
+
+def engine_version() -> str:
+    """What Docker engine there is, and where. Raises :class:`MissingToolError` when none answers."""
+    return engine.version()
+
+
+def _neither(*reasons: MissingToolError) -> MissingToolError:
+    ways = ("a sandbox (bubblewrap)", "a Docker engine")
+    found = tuple(
+        Problem(message=f"{way}: {reason}", where=reason.problems[0].where, hint=reason.problems[0].hint)
+        for way, reason in zip(ways, reasons, strict=True)
+    )
+    headline = Problem(
+        message="builds cannot be isolated on this machine: there is neither a sandbox nor a Docker engine",
+        hint="one of them is enough",
+    )
+    return MissingToolError.of((headline, *found))
 
 
 def _settle(root: Path, target: Target) -> None:
@@ -117,19 +187,29 @@ def _link(root: Path, path: str, link: str) -> None:
         place.symlink_to(link)
 
 
-def _run_once(root: Path, target: Target, host: Runner) -> None:
+def _run_once(root: Path, target: Target, host: Host, way: RunnerName) -> None:
     """What only the root's own programs can make: the linker's cache, and bytecode (0.2 s less a start)."""
-    runner = RootRunner(root, host, writable=True)
-    runner.run(Command(argv=("ldconfig", "-X")))
-    shutil.rmtree(root / "var/cache/ldconfig", ignore_errors=True)  # holds inode numbers
-    library = f"/usr/lib/python{target.python_minor}"
-    folders = [
-        name for name in (library, "/usr/lib/python3/dist-packages", "/usr/share/python3") if (root / name[1:]).is_dir()
-    ]
-    if folders and (root / str(target.interpreter).lstrip("/")).exists():
-        never = rf"^{library}/(idlelib|lib2to3|pydoc_data|test|tkinter|turtledemo)/"
-        compileall = ("-m", "compileall", "-q", "-j0", "--invalidation-mode=unchecked-hash", "-x", never)
-        runner.run(Command(argv=(str(target.interpreter), *compileall, *folders)), check=False)
+    with contextlib.ExitStack() as stack:
+        inside: Runner = RootRunner(root, host)
+        if way == "docker":
+            inside = stack.enter_context(contextlib.closing(DockerRunner(root, host, passing=True)))
+        _cache_libraries(root, inside)
+        library = f"/usr/lib/python{target.python_minor}"
+        named = (library, "/usr/lib/python3/dist-packages", "/usr/share/python3")
+        folders = [name for name in named if (root / name[1:]).is_dir()]
+        if folders and (root / str(target.interpreter).lstrip("/")).exists():
+            never = rf"^{library}/(idlelib|lib2to3|pydoc_data|test|tkinter|turtledemo)/"
+            compileall = ("-m", "compileall", "-q", "-j0", "--invalidation-mode=unchecked-hash", "-x", never)
+            binds = tuple(Bind(source=root / name[1:], target=PurePosixPath(name), writable=True) for name in folders)
+            inside.run(Command(argv=(str(target.interpreter), *compileall, *folders), binds=binds), check=False)
+
+
+def _cache_libraries(root: Path, inside: Runner) -> None:
+    with files.scratch(root.parent, "ldconfig") as made:
+        bind = Bind(source=made, target=PurePosixPath("/build"), writable=True)
+        inside.run(Command(argv=("ldconfig", "-X", "-C", "/build/ld.so.cache"), binds=(bind,)))
+        files.copy_file(made / "ld.so.cache", root / "etc/ld.so.cache", mode=0o644)
+    shutil.rmtree(root / "var/cache/ldconfig", ignore_errors=True)  # would hold inode numbers
 
 
 @contextlib.contextmanager

@@ -5,38 +5,30 @@ The same for root and for an ordinary user: a user namespace with user 0 and no 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from pathlib import Path, PurePosixPath
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from buildonce.errors import BuildError, MissingToolError
+from buildonce.buildroot import environment
+from buildonce.errors import MissingToolError, TimeLimitError
 from buildonce.model import Command, Outcome
 
 if TYPE_CHECKING:
-    from buildonce.protocols import Runner
+    from buildonce.protocols import Host, Runner
 
-__all__ = ["MOUNT_POINTS", "RootRunner", "check"]
+__all__ = ["RootRunner", "check"]
 
-MOUNT_POINTS: Final = ("build", "dev", "home", "opt", "proc", "tmp")
-
-_ENVIRONMENT: Final = {
-    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/nonexistent",
-    "LC_ALL": "C.UTF-8",
-    "TZ": "UTC",
-    "PYTHONHASHSEED": "0",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
 _ISOLATION: Final = (
     *("--unshare-user", "--unshare-ipc", "--unshare-pid"),
     *("--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
-    *("--uid", "0", "--gid", "0", "--cap-drop", "ALL", "--hostname", "build"),
-    *("--die-with-parent", "--new-session", "--clearenv"),
+    *("--uid", "0", "--gid", "0", "--cap-drop", "ALL", "--hostname", environment.HOSTNAME),
+    *("--die-with-parent", "--clearenv"),
 )
 # bwrap has no option for the umask, which would otherwise be the caller's.
 _ENTER: Final = ("/bin/sh", "-c", 'umask 022; exec "$@"', "sh")
-_NOT_FOUND: Final = 127
 
 
 class RootRunner:
@@ -44,64 +36,50 @@ class RootRunner:
 
     The root is read-only; ``/build``, ``/opt`` and ``/tmp`` are empty and in memory, ``command.binds`` are
     mounted over them. The environment is fixed (no host variable), the umask 022. All processes that a
-    command leaves behind end with it. Needs ``bwrap``; raises :class:`MissingToolError` with the line that
-    mends it when this machine cannot make a sandbox.
+    command leaves behind end with it; one that takes longer than *limit* seconds (or its own timeout) raises
+    :class:`TimeLimitError`. Needs ``bwrap``; raises :class:`MissingToolError` with the line that mends it when
+    this machine cannot make a sandbox.
     """
 
-    def __init__(self, root: Path, host: Runner, *, writable: bool = False) -> None:
-        self.root, self.host, self._writable = root, host, writable
+    def __init__(self, root: Path, host: Host, *, limit: float = environment.LIMIT) -> None:
+        self.root, self.host, self._limit = root, host, limit
 
     def run(self, command: Command, *, log: Path | None = None, check: bool = True) -> Outcome:
         """See :class:`buildonce.protocols.Runner`; ``cwd`` and the binds' targets are inside the root."""
-        program = PurePosixPath(command.argv[0]).name
-        for bind in command.binds:
-            if not bind.source.exists():
-                raise BuildError(f"{program} cannot be run: there is no {bind.source} to show it at {bind.target}")
-        outer = Command(argv=self._argv(command), capture=command.capture, timeout=command.timeout)
+        environment.check_binds(command)
+        limit = command.timeout or self._limit
+        argv = (*_sandbox(), "--new-session", *self._argv(command))
         try:
-            outcome = self.host.run(outer, log=log, check=False)
-        except BuildError as error:  # a timeout, of which the host's runner names the sandbox as the program
-            raise BuildError(
-                f"{program} did not end within {command.timeout or 0:.0f} s",
-                log=error.log,
-                log_path=str(log or ""),
-            ) from error
-        if outcome.returncode != 0:
-            self._explain(program, outcome)
-            if check:
-                raise BuildError(
-                    f"{program} ended with exit code {outcome.returncode}",
-                    where="in the build root",
-                    log=outcome.tail,
-                    log_path=str(log or ""),
-                )
-        return outcome
+            outcome = self.host.run(Command(argv=argv, capture=command.capture, timeout=limit), log=log, check=False)
+        except TimeLimitError as error:  # which names the sandbox as the program
+            told = TimeLimitError.of_program(command.argv[0], limit)
+            told.log, told.log_path = error.log, error.log_path
+            raise told from error
+        if outcome.returncode and re.search(r"^bwrap: ", outcome.tail, re.MULTILINE):
+            _check(self.host)
+        return environment.judge(command, outcome, self.root, log=log, check=check)
+
+    def interact(self, command: Command) -> int:
+        """Join this terminal with *command* until it ends; answers its exit code."""
+        environment.check_binds(command)
+        return self.host.interact((*_sandbox(), *self._argv(command)))
 
     def _argv(self, command: Command) -> tuple[str, ...]:
-        argv = [*_sandbox(), "--bind" if self._writable else "--ro-bind", str(self.root), "/"]
-        argv += ["--dev", "/dev", "--proc", "/proc"]
-        for folder in ("/tmp", "/opt", "/build"):  # noqa: S108  # inside the sandbox
-            argv += ["--tmpfs", folder]
+        argv = ["--ro-bind", str(self.root), "/", "--dev", "/dev", "--proc", "/proc"]
+        for folder in environment.MEMORY:
+            argv += [*_at_most(), "--tmpfs", folder]
         for bind in command.binds:
             argv += ["--bind" if bind.writable else "--ro-bind", str(bind.source.resolve()), str(bind.target)]
-        for name, value in {**_ENVIRONMENT, **dict(command.environment)}.items():
+        for name, value in environment.variables(command).items():
             argv += ["--setenv", name, value]
         return (*argv, "--chdir", command.cwd, "--", *_ENTER, *command.argv)
 
-    def _explain(self, program: str, outcome: Outcome) -> None:
-        """Raise what is meant when it was not the program that failed."""
-        if outcome.returncode == _NOT_FOUND and re.search(r"^sh: .*\bnot found$", outcome.tail, re.MULTILINE):
-            raise MissingToolError(
-                f"the program {program} is not in the build root",
-                where=str(self.root),
-                hint="add the package that has it to the target's toolchain, then `release lock`",
-            )
-        if re.search(r"^bwrap: ", outcome.tail, re.MULTILINE):
-            check(self.host)
 
+def check(host: Runner) -> str:
+    """Make an empty sandbox; answers the program that did.
 
-def check(host: Runner) -> None:
-    """Make an empty sandbox. Raises :class:`MissingToolError` when bubblewrap is missing or may not."""
+    Raises :class:`MissingToolError` when bubblewrap is missing or may not.
+    """
     argv = (*_sandbox(), "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--", "true")
     outcome = host.run(Command(argv=argv), check=False)
     if outcome.returncode != 0:
@@ -111,6 +89,10 @@ def check(host: Runner) -> None:
             where=said.splitlines()[-1] if said else "",
             hint=_cure(),
         )
+    return str(shutil.which("bwrap"))
+
+
+_check = check  # run() has an argument of that name
 
 
 def _sandbox() -> tuple[str, ...]:
@@ -122,6 +104,21 @@ def _sandbox() -> tuple[str, ...]:
     # bwrap runs as process 1 of the sandbox and keeps the environment it was started with readable in
     # /proc/1/environ, whatever --clearenv does for the program: so it must not get any.
     return ("env", "-i", bwrap, *_ISOLATION)
+
+
+@cache
+def _at_most() -> tuple[str, ...]:
+    """The limit of a folder in memory. Before 0.7, bwrap had none but the kernel's: half of the memory."""
+    bwrap = shutil.which("bwrap")
+    return (
+        ("--size", str(min(environment.MOST_MEMORY, _memory() // 4)))
+        if bwrap and b"--size" in Path(bwrap).read_bytes()
+        else ()
+    )
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _cure() -> str:

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "build": "Build every format from the lock, prove them equal, sign them.",
     "verify": "Check a release: signatures, digests, every artifact against the Tree.",
     "key": "Make a signing key, or show how others verify with it.",
+    "builder": "See, make, enter and remove build roots.",
     "doctor": "Say what this machine lacks, and the line that installs it.",
     "completion": "Print the shell completion script.",
 }

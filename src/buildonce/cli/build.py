@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from buildonce.cli.options import Common, common, system
+from buildonce.cli.options import Common, common, isolated, system
 from buildonce.model import FORMATS
 
 if TYPE_CHECKING:
-    from buildonce.model import Format
+    from buildonce.model import Format, RunnerName
 
 __all__ = ["command"]
 
@@ -35,6 +35,7 @@ __all__ = ["command"]
 )
 @click.option("--allow-dirty", is_flag=True, help="Build local changes too; the version can never be published.")
 @click.option("--key", "key", metavar="FILE", help="The signing key, instead of the configured one.")
+@isolated
 @common
 def command(
     *,
@@ -44,6 +45,8 @@ def command(
     out: Path,
     allow_dirty: bool,
     key: str | None,
+    runner: RunnerName,
+    limit: float,
 ) -> None:
     """Build every format from the lock, prove them equal, sign them.
 
@@ -62,6 +65,8 @@ def command(
         key=chosen_key(key),
         keys=home(),
         passphrase=passphrase,
+        runner=runner,
+        limit=limit,
         mode="ci" if os.environ.get("CI") else "workstation",
     )
     with system(options) as machine:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
-from buildonce.cli.options import Common, common, system
+from buildonce.cli.options import Common, common, isolated, system
+
+if TYPE_CHECKING:
+    from buildonce.model import RunnerName
 
 __all__ = ["command"]
 
 
 @click.command(name="lock")
+@isolated
 @common
-def command(*, options: Common) -> None:
+def command(*, options: Common, runner: RunnerName, limit: float) -> None:
     """Pin every dependency of every target, by sha256.
 
     Writes pylock.toml, pylock.build.toml and debs.lock.toml, to be committed. An existing uv.lock, poetry.lock,
@@ -23,7 +28,7 @@ def command(*, options: Common) -> None:
     from buildonce.cli import show
 
     with system(options) as machine:
-        locked = locking.make(options.root, machine)
+        locked = locking.make(options.root, machine, runner, limit=limit)
     if options.json:
         click.echo(json.dumps(show.locked_json(locked), indent=2))
     else:

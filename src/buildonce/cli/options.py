@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from buildonce.model import RUNNERS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from buildonce.system import System
     from buildonce.system.run import HostRunner
 
-__all__ = ["Common", "common", "system"]
+__all__ = ["Common", "common", "isolated", "system"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +66,31 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
         context.color = color
         options = Common(root=root.resolve(), json=as_json, verbosity=-1 if quiet else verbose, color=color)
         function(options=options, **rest)
+
+    return wrapper
+
+
+def isolated(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--runner`` and ``--time-limit``; it gets them as ``runner`` and ``limit``, in seconds."""
+
+    @click.option(
+        "--runner",
+        type=click.Choice(RUNNERS),
+        default="auto",
+        envvar="BUILDONCE_RUNNER",
+        help="How programs run in the build root: in a sandbox, or in a Docker engine; else what this machine allows.",
+    )
+    @click.option(
+        "--time-limit",
+        type=click.FloatRange(min=0, min_open=True),
+        default=30,
+        envvar="BUILDONCE_TIME_LIMIT",
+        metavar="MINUTES",
+        help="How long one step in the build root may take (default 30).",
+    )
+    @functools.wraps(function)
+    def wrapper(*, time_limit: float, **rest: Any) -> None:
+        function(limit=time_limit * 60, **rest)
 
     return wrapper
 

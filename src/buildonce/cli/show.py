@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from buildonce.locking import Locked
     from buildonce.model import Artifact, Release
     from buildonce.planning import Plan
+    from buildonce.roots import Removed, Root
     from buildonce.signing.release import Verified
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "plan",
     "release",
     "release_json",
+    "removed",
+    "roots",
     "size",
     "table",
     "verified",
@@ -146,3 +150,32 @@ def verified_json(found: Verified) -> dict[str, Any]:
         "signers": [{"name": signer.name, "keyid": signer.keyid} for signer in found.signers],
         "artifacts": [_artifact_json(artifact) for artifact in manifest.artifacts],
     }
+
+
+def roots(found: Sequence[Root]) -> None:
+    """The build roots, where they are, and whether the present lock is for them."""
+    rows = [
+        (
+            "*" if root.locked else "",
+            root.target or "?",
+            root.key[:12],
+            size(root.stored) if root.stored else "-",
+            size(root.image) if root.image else "-",
+            f"{datetime.fromtimestamp(root.used, UTC).astimezone():%Y-%m-%d %H:%M}",
+        )
+        for root in found
+    ]
+    click.echo(table(("", "target", "build root", "stored", "in Docker", "last used"), rows))
+    if any(root.locked for root in found):
+        click.echo("* is what the lock here is for", err=True)
+
+
+def removed(found: Removed, *, dry_run: bool) -> None:
+    """What was removed, and how much room that made."""
+    for root in found.roots:
+        click.echo(f"{root.target or '?'} {root.key[:12]}: {size(root.stored + root.image)}")
+    for root in found.busy:
+        click.echo(f"{root.target or '?'} {root.key[:12]} stays: a build is using it", err=True)
+    if found.containers:
+        click.echo(f"{found.containers} containers that killed builds had left in the Docker engine", err=True)
+    click.echo(f"{size(found.size)} {'would be ' if dry_run else ''}removed", err=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from buildonce.protocols import Progress, Runner
+    from buildonce.protocols import Host, Progress
     from buildonce.system.net import Net
     from buildonce.system.store import Store
 
@@ -19,5 +19,5 @@ class System:
 
     store: Store
     net: Net
-    host: Runner  # runs programs on this machine
+    host: Host  # runs programs on this machine
     progress: Progress

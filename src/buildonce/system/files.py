@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from buildonce.model import Digest
 
@@ -21,6 +21,7 @@ __all__ = [
     "scratch",
     "sha256_bytes",
     "sha256_file",
+    "sha256_stream",
     "write_atomically",
 ]
 
@@ -31,6 +32,12 @@ def sha256_file(path: Path) -> Digest:
     """The sha256 of a file, read in pieces."""
     with path.open("rb") as stream:
         return Digest(hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+def sha256_stream(stream: IO[bytes]) -> Digest:
+    """The sha256 of all that *stream* holds, from its beginning."""
+    stream.seek(0)
+    return Digest(hashlib.file_digest(stream, "sha256").hexdigest())  # type: ignore[arg-type]  # reads what IO has
 
 
 def sha256_bytes(data: bytes) -> Digest:

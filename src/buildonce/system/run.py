@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-import shlex
 import signal
 import subprocess
-import tempfile
+import termios
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from buildonce.errors import BuildError, MissingToolError
+from buildonce.errors import BuildError, MissingToolError, TimeLimitError
 from buildonce.model import Outcome
+from buildonce.system import terminal, transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from buildonce.model import Command
 
@@ -30,7 +31,6 @@ PACKAGES: Final = {
     "git": "git",
 }
 
-_TAIL_LINES = 40
 _GRACE = 5.0  # seconds between asking a program to end and ending it
 
 
@@ -42,6 +42,7 @@ class HostRunner:
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
+        self._ends: list[Callable[[], None]] = []
         self._stopped = False
 
     def stop(self) -> None:
@@ -53,17 +54,32 @@ class HostRunner:
         self._stopped = True
         for process in tuple(self._running):
             _send(process, wanted)
+        for end in tuple(self._ends):
+            end()
+
+    @contextlib.contextmanager
+    def heeding(self, end: Callable[[], None]) -> Iterator[None]:
+        """See :class:`buildonce.protocols.Host`."""
+        self._ends.append(end)
+        try:
+            if self._stopped:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._ends.remove(end)
+        if self._stopped:  # the work may have been ended in the middle
+            raise KeyboardInterrupt
 
     def run(self, command: Command, *, log: Path | None = None, check: bool = True) -> Outcome:
         """See :class:`buildonce.protocols.Runner`. Ctrl-C ends the program and all that it started."""
         environment = {**os.environ, "LC_ALL": "C.UTF-8", **dict(command.environment)}
-        with _open_log(log) as stream:
-            stream.write(f"+ {shlex.join(command.argv)}\n".encode())
-            stream.flush()
-            start = stream.tell()
-            returncode, stdout = self._run(command, environment, stream)
-            stream.seek(start)
-            tail = "\n".join(stream.read().decode(errors="replace").splitlines()[-_TAIL_LINES:])
+        with transcript.opened(log, command.argv) as said:
+            try:
+                returncode, stdout = self._run(command, environment, said.stream)
+            except TimeLimitError as error:
+                error.log, error.log_path = said.tail(), str(log or "")
+                raise
+            tail = said.tail()
         if check and returncode != 0:
             raise BuildError(
                 f"{Path(command.argv[0]).name} ended with exit code {returncode}",
@@ -72,10 +88,41 @@ class HostRunner:
             )
         return Outcome(returncode=returncode, stdout=stdout, tail=tail, log=log)
 
+    def interact(self, argv: Sequence[str]) -> int:
+        """Give a program a terminal of its own, joined with this one, until it ends; answers its exit code.
+
+        Its own, because what runs on a terminal can type into it (TIOCSTI), and so leave a sandbox.
+        """
+        mine, its = os.openpty()
+        try:
+            terminal.resize(mine, terminal.size())
+            with subprocess.Popen(
+                argv,
+                stdin=its,
+                stdout=its,
+                stderr=its,
+                preexec_fn=_own_terminal,  # noqa: PLW1509 - no other thread has begun
+            ) as process:
+                os.close(its)
+                self._running.add(process)
+                try:
+                    terminal.join(
+                        mine,
+                        read=lambda: terminal.read(mine),
+                        write=lambda data: _write_all(mine, data),
+                        resized=lambda wanted: terminal.resize(mine, wanted),
+                    )
+                    return process.wait()
+                except BaseException:
+                    _end(process)
+                    raise
+                finally:
+                    self._running.discard(process)
+        finally:
+            os.close(mine)
+
     def _run(self, command: Command, environment: dict[str, str], log: IO[bytes]) -> tuple[int, bytes]:
-        if self._stopped:
-            raise KeyboardInterrupt
-        with _start(command, environment, log) as process:
+        with self.heeding(lambda: None), _start(command, environment, log) as process:
             self._running.add(process)
             try:
                 if self._stopped:  # while it was started
@@ -83,27 +130,13 @@ class HostRunner:
                 stdout, _ = process.communicate(timeout=command.timeout)
             except subprocess.TimeoutExpired as error:
                 _end(process)
-                raise BuildError(f"{Path(command.argv[0]).name} did not end within {command.timeout:.0f} s") from error
+                raise TimeLimitError.of_program(command.argv[0], command.timeout or 0) from error
             except BaseException:
                 _end(process)
                 raise
             finally:
                 self._running.discard(process)
-        if self._stopped:  # it may have been ended in the middle of its work
-            raise KeyboardInterrupt
         return process.returncode, stdout or b""
-
-
-@contextlib.contextmanager
-def _open_log(log: Path | None) -> Iterator[IO[bytes]]:
-    if log is None:
-        with tempfile.TemporaryFile() as stream:
-            yield stream
-        return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a+b") as stream:
-        stream.seek(0, os.SEEK_END)
-        yield stream
 
 
 def _start(command: Command, environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -126,6 +159,16 @@ def _start(command: Command, environment: dict[str, str], log: IO[bytes]) -> sub
             f"the program {program} is not on this machine",
             hint=f"sudo apt-get install {package}" if package else "run `release doctor` for the line that installs it",
         ) from error
+
+
+def _own_terminal() -> None:
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(handle, data) :]
 
 
 def _send(process: subprocess.Popen[bytes], wanted: signal.Signals) -> None:

@@ -36,6 +36,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._held: dict[Path, int] = {}
 
     def make_sure_it_can_be_written(self) -> None:
         """Raise a :class:`ReleaseError` that says what to do when the store's place is read-only."""
@@ -75,17 +76,24 @@ class Store:
             moved.replace(path)
         return path
 
-    def folder(self, kind: str, key: Digest, make: Callable[[Path], None], *, quick: bool = False) -> Path:
+    def folder(
+        self, kind: str, key: Digest, make: Callable[[Path], None], *, quick: bool = False, hold: bool = False
+    ) -> Path:
         """The folder of *kind* made from *key*; *make* fills an empty one when it is missing or was changed.
 
         Every file's sha256 is checked against the listing taken when it was made; with *quick* (for roots of thousands
-        of files) size, mode and modification time are.
+        of files) size, mode and modification time are. With *hold*, :meth:`remove` by another process leaves the
+        entry alone while this one runs, and :meth:`last_held` tells when that was.
         """
         path = self.root / kind / key
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(path.with_name(f".{key}.lock")):
             if not _is_whole(path, quick=quick):
                 self._make(path, make, quick=quick)
+            if hold and path not in self._held:
+                self._held[path] = os.open(_holder(path), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                os.utime(self._held[path])
+                fcntl.flock(self._held[path], fcntl.LOCK_SH)  # until this process ends
         return path
 
     def value(self, kind: str, made_from: object, make: Callable[[], object]) -> Any:
@@ -96,6 +104,24 @@ class Store:
             into.joinpath(_VALUE).write_text(json.dumps(make()))
 
         return json.loads((self.folder(kind, key, write) / _VALUE).read_bytes())
+
+    def last_held(self, path: Path) -> float:
+        """When the entry *path* was last held (epoch); when it was made, if never."""
+        found = _holder(path)
+        return (found if found.exists() else _listed(path)).stat().st_mtime
+
+    def remove(self, path: Path) -> bool:
+        """Remove the entry *path* and what is told of it; False, and nothing is done, when a process holds it."""
+        with _alone(path.with_name(f".{path.name}.lock")), _holder(path).open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            for told in path.parent.glob(f"{path.name}.*"):
+                told.unlink()
+            _remove(path)
+            _holder(path).unlink()
+        return True
 
     def _make(self, path: Path, make: Callable[[Path], None], *, quick: bool) -> None:
         _listed(path).unlink(missing_ok=True)
@@ -115,6 +141,10 @@ def _alone(lock: Path) -> Iterator[None]:
     with lock.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def _holder(path: Path) -> Path:
+    return path.with_name(f".{path.name}.held")
 
 
 def _listed(path: Path) -> Path:

@@ -1,0 +1,159 @@
+"""The Docker engine that DOCKER_HOST or the Docker context names, through the ``docker`` package: its images.
+
+What is made there carries the label :data:`LABEL`. Containers are run by :mod:`buildonce.system.container`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from buildonce.errors import BuildError, MissingToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "LABEL",
+    "Image",
+    "add_image",
+    "connected",
+    "images",
+    "layers",
+    "memory",
+    "remove_image",
+    "sweep",
+    "version",
+]
+
+LABEL: Final = "org.buildonce"
+
+_PATIENCE: Final = 600  # seconds that the engine may take for one answer, such as importing an image
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Image:
+    """An image with our label."""
+
+    id: str
+    tag: str
+    size: int
+    made: float  # epoch
+
+
+def version() -> str:
+    """What engine answers, and where. Raises :class:`MissingToolError` when none does."""
+    with connected() as client:
+        return f"{client.version()['Version']} at {client.base_url}"
+
+
+def memory() -> int:
+    """How much memory the engine's machine has, in bytes."""
+    with connected() as client:
+        return int(client.info()["MemTotal"])
+
+
+def layers(tag: str) -> tuple[str, tuple[str, ...]] | None:
+    """The image's id and its layers' digests (``sha256:…`` of the tars); None when there is no such image."""
+    import docker
+
+    with connected() as client:
+        try:
+            found = client.inspect_image(tag)
+        except docker.errors.ImageNotFound:
+            return None
+        return found["Id"], tuple(found["RootFS"]["Layers"])
+
+
+def add_image(tag: str, tar: IO[bytes], *, label: str) -> None:
+    """Make an image of one layer from a tar, under *tag*, with the label :data:`LABEL` = *label*."""
+    repository, _, version = tag.rpartition(":")
+    with connected() as client:
+        said = client.import_image_from_data(
+            tar, repository=repository, tag=version, changes=[f'LABEL {LABEL}="{label}"']
+        )
+    for line in said.splitlines():
+        if error := json.loads(line).get("error"):
+            raise BuildError(f"the Docker engine did not take the build root: {error}")
+
+
+def images(label: str) -> tuple[Image, ...]:
+    """All images with the label :data:`LABEL` = *label* that have a name."""
+    with connected() as client:
+        found = client.images(filters={"label": f"{LABEL}={label}"})
+    return tuple(
+        Image(id=one["Id"], tag=tag, size=one["Size"], made=one["Created"])
+        for one in found
+        for tag in sorted(one["RepoTags"] or ())
+    )
+
+
+def remove_image(tag: str) -> bool:
+    """Remove an image; False when a container uses it, or it is gone."""
+    import docker
+
+    with connected() as client:
+        try:
+            client.remove_image(tag)
+        except docker.errors.APIError:
+            return False
+    return True
+
+
+def sweep(older_than: float) -> int:
+    """Remove what killed builds left: containers with our label, made before *older_than* (epoch), with volumes.
+
+    Answers how many containers.
+    """
+    import docker
+
+    removed = 0
+    with connected() as client:
+        for one in client.containers(all=True, filters={"label": LABEL}):
+            if one["Created"] < older_than:
+                with contextlib.suppress(docker.errors.NotFound):
+                    client.remove_container(one["Id"], force=True, v=True)
+                    removed += 1
+        for one in client.volumes(filters={"label": LABEL, "dangling": "true"})["Volumes"] or ():
+            if float(one["Labels"][LABEL].partition("@")[2] or 0) < older_than:
+                with contextlib.suppress(docker.errors.APIError):
+                    client.remove_volume(one["Name"])
+    return removed
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[Any]:
+    """A connection to the engine (docker.APIClient).
+
+    Raises :class:`MissingToolError` when none answers, :class:`BuildError` when it fails later.
+    """
+    import docker
+    import requests
+
+    try:
+        client = docker.APIClient(version="auto", timeout=_PATIENCE, **_place())
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        raise MissingToolError(
+            "no Docker engine answers",
+            where=str(error).rpartition("(")[2].strip("()'\"") or str(error),
+            hint="install one (sudo apt-get install docker.io), or name another machine's with DOCKER_HOST; "
+            "who uses it has to be in the group docker",
+        ) from error
+    with contextlib.closing(client):
+        try:
+            yield client
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise BuildError(f"the Docker engine failed: {error}", hint="see whether `docker info` answers") from error
+
+
+def _place() -> dict[str, Any]:
+    from docker.context import ContextAPI
+    from docker.utils import kwargs_from_env
+
+    if os.environ.get("DOCKER_HOST"):
+        return dict(kwargs_from_env())
+    context = ContextAPI.get_current_context()
+    return {"base_url": context.Host, "tls": context.TLSConfig or False} if context else {}
