@@ -32,7 +32,7 @@ def make(
     *extra_requires* asks a build backend, in the build root, what it needs beside its static requirements. An
     existing lock of another tool decides the versions. Raises :class:`LockError`; nothing is written then.
     """
-    targets = tuple(targets_.load(name) for name in project.settings.targets)
+    targets = targets_.of(project.settings)
     _require_python(project, targets)
     names = ", ".join(target.name for target in targets)
     system.progress.step(f"resolve the dependencies of {project.name} for {names}")
