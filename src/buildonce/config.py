@@ -131,11 +131,8 @@ def _as_tables(value: object) -> object:
     return value if isinstance(value, dict) else dict.fromkeys(_NAMES.validate_python(value), TargetTable())
 
 
-_Targets = Annotated[
-    dict[str, TargetTable],
-    Field(min_length=1),
-    BeforeValidator(_as_tables, json_schema_input_type=_Names | dict[str, TargetTable]),
-]
+_Tables = Annotated[dict[str, TargetTable], Field(min_length=1)]
+_Targets = Annotated[_Tables, BeforeValidator(_as_tables, json_schema_input_type=_Names | _Tables)]
 
 
 class Settings(_Table):

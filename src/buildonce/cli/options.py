@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from buildonce.errors import ReleaseError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from buildonce.system import System
     from buildonce.system.run import HostRunner
 
-__all__ = ["Common", "common", "system"]
+__all__ = ["Common", "common", "complete_target", "system"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +68,17 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
         function(options=options, **rest)
 
     return wrapper
+
+
+def complete_target(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The names of targets that begin with *incomplete*: the project's, or where it cannot be read the shipped ones."""
+    from buildonce import project, target
+
+    try:
+        names = tuple(project.read(context.params.get("root", Path()).resolve()).settings.targets)
+    except ReleaseError:
+        names = target.names()
+    return [name for name in names if name.startswith(incomplete)]
 
 
 @contextlib.contextmanager

@@ -66,7 +66,13 @@ def _unsupported(project: Project, targets: Sequence[Target]) -> Iterator[Proble
 
 
 def _debs(project: Project, target: Target, system: System) -> tuple[DebPin, ...]:
+    said = project.settings.targets[target.name]
     asked = {
+        package: f"pyproject.toml: tool.release.targets.{target.name}.{key}"
+        for key, packages in (("toolchain", said.toolchain), ("runtime", said.runtime))
+        for package in packages or ()
+    }
+    asked |= {
         package: f"pyproject.toml: tool.release.build.{name}.apt"
         for name, settings in project.settings.build.items()
         for package in settings.apt
