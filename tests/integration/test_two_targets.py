@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,7 +97,7 @@ def test_what_is_made_for_the_other_target_is_refused_with_the_reason(python_hos
     assert not python_host.succeeds("test", "-e", "/srv/never")
     deb = python_host.put(both.file("deb", OLD), "/srv/other")
     said = python_host.run("apt-get", "install", "-qq", deb, environment=QUIET, check=False)
-    assert "Depends: python3.11" in said
+    assert re.search(r"Depends:? python3\.11", said)
     assert not python_host.succeeds("dpkg", "-s", "orders")
 
 
