@@ -66,6 +66,7 @@ def target(name: str = "debian-12", python: str = "3.11.2", codename: str = "boo
         toolchain=("build-essential",),
         runtime=("ca-certificates",),
         revision=f"+deb{release}",
+        units=PurePosixPath("/usr/lib/systemd/system"),
         alternatives=(("/usr/bin/awk", "mawk"),),
     )
 

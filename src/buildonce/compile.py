@@ -182,7 +182,7 @@ def sdist(
                 "environment": buildenv.key(env),
                 "hook": files.sha256_file(buildenv.hook_script()),
                 "root": root_key,
-                "target": target.name,
+                "build-tag": _build_tag(target),
                 "apt": sorted(apt),
                 "compressor": [compress.COMPRESSOR, zipped.LEVEL],
             },

@@ -9,16 +9,17 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from annotated_types import GroupedMetadata
 from packaging.utils import canonicalize_name
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, Field, StrictInt, TypeAdapter, ValidationError
 
+from buildonce import definition
+from buildonce.definition import TargetTable
 from buildonce.errors import ConfigurationError, Problem
 from buildonce.model import FORMATS, Format
-from buildonce.system import share
+from buildonce.tables import Matching as _Matching
+from buildonce.tables import Table as _Table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -37,23 +38,6 @@ __all__ = [
     "read",
     "read_toml",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Matching(GroupedMetadata):
-    """A text that matches *pattern* as a whole; *what* says so in words, the schema has the pattern."""
-
-    pattern: str
-    what: str
-
-    def __iter__(self) -> Iterator[object]:
-        yield AfterValidator(self._check)
-        yield WithJsonSchema({"type": "string", "pattern": f"^(?:{self.pattern})$"})
-
-    def _check(self, value: str) -> str:
-        if re.fullmatch(self.pattern, value) is None:
-            raise ValueError(f"is not {self.what}")
-        return value
 
 
 # A name has to be good for PyPA (PEP 503), for Debian (policy 5.6.1) and for /opt/venvs/<name>.
@@ -95,10 +79,6 @@ _Value = Annotated[
 _Key = Annotated[str, _Matching(r"[^\x00-\x1f\x7f]+", "a path or a URI")]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
 class Service(_Table):
     """The application runs as a service."""
 
@@ -110,7 +90,7 @@ class Service(_Table):
     """The path on that port which answers 200 when the service is well."""
     user: _User = ""
     """The system user it runs as; the name of the release when not given."""
-    environment: dict[_Variable, _Value] = {}
+    environment: dict[_Variable, _Value] = Field(default={})
     """Settings from the environment; never secrets: they would be in the artifact."""
     migrate: _CommandLine = ""
     """A command that is run before the service starts, such as a database migration."""
@@ -142,13 +122,26 @@ class Sign(_Table):
     """The path or URI of the private key; a workstation key when not given."""
 
 
+_Names = Annotated[tuple[str, ...], Field(min_length=1)]
+_NAMES: Final = TypeAdapter[tuple[str, ...]](_Names)
+
+
+def _as_tables(value: object) -> object:
+    """A list of names is short for tables that say nothing: TOML cannot have both under one key."""
+    return value if isinstance(value, dict) else dict.fromkeys(_NAMES.validate_python(value), TargetTable())
+
+
+_Tables = Annotated[dict[str, TargetTable], Field(min_length=1)]
+_Targets = Annotated[_Tables, BeforeValidator(_as_tables, json_schema_input_type=_Names | _Tables)]
+
+
 class Settings(_Table):
     """All of `[tool.release]`. Every key is optional."""
 
     name: _Name = ""
     """The name of the release, its deb and its folder below /opt/venvs; the project's when not given."""
-    targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("debian-12",)
-    """Where the artifacts run."""
+    targets: _Targets = Field(default={"debian-12": TargetTable()})
+    """Where the artifacts run: names of shipped targets, or a table for each, with what is different there."""
     formats: Annotated[tuple[Format, ...], Field(min_length=1)] = FORMATS
     """What to make."""
     command: _CommandLine = ""
@@ -161,7 +154,7 @@ class Settings(_Table):
     """The container image."""
     sign: Sign = Sign()
     """How the release is signed."""
-    build: dict[str, BuildSettings] = {}
+    build: dict[str, BuildSettings] = Field(default={})
     """What compiling a dependency needs, by the name of its distribution."""
 
 
@@ -170,6 +163,7 @@ _TABLES: Final[Mapping[str, type[_Table]]] = {
     "build": BuildSettings,
     "image": Image,
     "sign": Sign,
+    "targets": TargetTable,
 }
 
 
@@ -209,7 +203,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of ``[tool.release]``, for editors and for the reference page."""
     schema = Settings.model_json_schema()
-    schema["properties"]["targets"]["items"]["enum"] = list(_known_targets())
+    names = list(definition.shipped())
+    schema["properties"]["targets"]["anyOf"][0]["items"]["enum"] = names
+    schema["$defs"]["TargetTable"]["properties"]["like"]["enum"] = names
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -228,25 +224,24 @@ def _validate(table: Any, where: str, targets: Collection[str] | None) -> Settin
         found = error.errors(include_url=False)
         # A list of wrong entries only counts as too short as well.
         problems += [_problem(d, where) for d in found if d["type"] != "too_short" or not d["input"]]
-    wanted = table.get("targets", ()) if isinstance(table, dict) else ()
-    known = tuple(targets) if targets is not None else _known_targets()
-    for index, name in enumerate(wanted if isinstance(wanted, list) else ()):
-        if isinstance(name, str) and name not in known:
-            problems.append(
-                Problem(
-                    message=f"unknown target {name!r}",
-                    where=_join(where, ("targets", index)),
-                    hint=_did_you_mean(name, known) or f"known targets: {', '.join(known)}",
-                )
-            )
+    problems += _problems_of_targets(table, settings, where, known=targets or definition.shipped())
     if problems or settings is None:
         first, *rest = problems
         raise ConfigurationError(first.message, where=first.where, hint=first.hint, more=tuple(rest))
     return settings.model_copy(update={"build": {canonicalize_name(k): v for k, v in settings.build.items()}})
 
 
-def _known_targets() -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in share.path("builders", "targets").glob("*.toml")))
+def _problems_of_targets(
+    table: Any, settings: Settings | None, where: str, *, known: Collection[str]
+) -> Iterator[Problem]:
+    """Names in a list even where other keys are wrong; what tables say only when each key is right by itself."""
+    wanted = table.get("targets") if isinstance(table, dict) else None
+    if isinstance(wanted, dict):
+        yield from definition.problems(settings.targets, _join(where, ("targets",))) if settings else ()
+    elif isinstance(wanted, list):
+        for index, name in enumerate(wanted):
+            if isinstance(name, str) and name not in known:
+                yield definition.unknown(name, known, _join(where, ("targets", index)))
 
 
 def _problem(detail: ErrorDetails, where: str) -> Problem:

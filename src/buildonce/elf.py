@@ -10,7 +10,6 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -44,15 +43,6 @@ _MACHINES_OF_HOSTS: Final = {
     "EM_MIPS",
     "EM_PPC",
     "EM_SPARCV9",
-}
-# The newest symbols of libstdc++.so.6 by release: GCC 10, 12, 14, 12, 14 (the libstdc++ manual, "ABI
-# Policy").
-_CXX: Final = {
-    "bullseye": ((3, 4, 28), (1, 3, 12)),
-    "bookworm": ((3, 4, 30), (1, 3, 13)),
-    "trixie": ((3, 4, 33), (1, 3, 15)),
-    "jammy": ((3, 4, 30), (1, 3, 13)),
-    "noble": ((3, 4, 33), (1, 3, 15)),
 }
 _VERSION = re.compile(r"(GLIBC|GLIBCXX|CXXABI)_(\d+(?:\.\d+)+)")
 _RELR_GLIBC: Final = (2, 36)  # what GLIBC_ABI_DT_RELR stands for
@@ -212,8 +202,8 @@ def _fits(one: _Object, found: list[_Object], target: Target, wheel: str, proble
 
 def _newest(family: str, target: Target) -> _Version:
     """The newest version of *family* on *target*, ``()`` when it is not known."""
-    glibcxx, cxxabi = _CXX.get(target.codename, ((), ()))
-    return defaultdict(tuple[int, ...], GLIBC=target.glibc, GLIBCXX=glibcxx, CXXABI=cxxabi)[family]
+    known: dict[str, _Version] = {"GLIBC": target.glibc, "GLIBCXX": target.glibcxx, "CXXABI": target.cxxabi}
+    return known.get(family, ())
 
 
 def _too_new(wheel: str, member: str, family: str, version: _Version, newest: _Version, target: Target) -> Problem:

@@ -17,7 +17,6 @@ from buildonce import project as projects
 from buildonce import source as sources
 from buildonce import target as targets
 from buildonce.builders.registry import BUILDERS
-from buildonce.errors import ConfigurationError
 from buildonce.model import FORMATS, Release
 from buildonce.system import files
 
@@ -90,17 +89,9 @@ class _Wanted:
 
 
 def _wanted(order: Order, project: Project) -> _Wanted:
-    for name in order.targets:
-        if name not in project.settings.targets:
-            raise ConfigurationError(
-                f"the project has no target {name!r}",
-                where="--target",
-                hint=f"it has {', '.join(project.settings.targets)}; add yours to `targets` under [tool.release]",
-            )
-    names = order.targets or project.settings.targets
     formats = order.formats or project.settings.formats
     return _Wanted(
-        targets=tuple(targets.load(name) for name in names), formats=tuple(f for f in FORMATS if f in formats)
+        targets=targets.chosen(project.settings, order.targets), formats=tuple(f for f in FORMATS if f in formats)
     )
 
 

@@ -181,18 +181,21 @@ def _target_facts(target: Target) -> dict[str, object]:
         "machine": target.machine,
         "multiarch": target.multiarch,
         "glibc": list(target.glibc),
+        "glibcxx": list(target.glibcxx),
+        "cxxabi": list(target.cxxabi),
         "python": target.python,
         "interpreter": str(target.interpreter),
         "toolchain": list(target.toolchain),
         "runtime": list(target.runtime),
         "revision": target.revision,
+        "units": str(target.units),
         "alternatives": [list(pair) for pair in target.alternatives],
     }
 
 
 def _target(fields: Fields) -> Target:
-    glibc = fields.items("glibc")
-    if len(glibc) != 2 or not all(map(_is_count, glibc)):
+    glibc = _numbers(fields, "glibc")
+    if len(glibc) != 2:
         raise fields.wrong("glibc", "has to be two whole numbers")
     pairs = fields.items("alternatives")
     if not all(isinstance(p, list) and len(p) == 2 and all(isinstance(part, str) for part in p) for p in pairs):
@@ -205,14 +208,24 @@ def _target(fields: Fields) -> Target:
         architecture=fields.text("architecture"),
         machine=fields.text("machine"),
         multiarch=fields.text("multiarch"),
-        glibc=cast("tuple[int, int]", tuple(glibc)),
+        glibc=glibc,
+        glibcxx=_numbers(fields, "glibcxx"),
+        cxxabi=_numbers(fields, "cxxabi"),
         python=fields.text("python"),
         interpreter=PurePosixPath(fields.text("interpreter")),
         toolchain=fields.texts("toolchain"),
         runtime=fields.texts("runtime"),
         revision=fields.text("revision"),
+        units=PurePosixPath(fields.text("units")),
         alternatives=tuple((left, right) for left, right in cast("list[list[str]]", pairs)),
     )
+
+
+def _numbers(fields: Fields, key: str) -> tuple[int, ...]:
+    found = fields.items(key)
+    if not all(map(_is_count, found)):
+        raise fields.wrong(key, "has to be whole numbers")
+    return cast("tuple[int, ...]", tuple(found))
 
 
 def _targets(fields: Fields, version: Version) -> tuple[Built, ...]:

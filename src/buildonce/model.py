@@ -59,7 +59,7 @@ ArtifactKind = Literal["wheel", "sdist", "wheelhouse", "pex", "deb", "oci"]
 class Target:
     """Where artifacts run: a distribution release, an architecture and its CPython.
 
-    Read from ``builders/targets/<name>.toml`` by :mod:`buildonce.target`.
+    Read from ``builders/targets/<name>.toml`` or the project's own table by :mod:`buildonce.target`.
     """
 
     name: str  # "debian-12"
@@ -70,11 +70,14 @@ class Target:
     machine: str  # the kernel's name: "x86_64"
     multiarch: str  # "x86_64-linux-gnu"
     glibc: tuple[int, int]  # (2, 36)
+    glibcxx: tuple[int, ...] = ()  # the newest GLIBCXX symbols of its libstdc++: (3, 4, 30); () when nobody said
+    cxxabi: tuple[int, ...] = ()  # the newest CXXABI symbols of it: (1, 3, 13)
     python: str  # full version: "3.11.2"
     interpreter: PurePosixPath  # "/usr/bin/python3.11"
     toolchain: tuple[str, ...]  # OS packages of the build root
     runtime: tuple[str, ...]  # OS packages that every image holds beside what the wheels need
     revision: str  # Debian revision suffix that sorts by release: "+deb12"
+    units: PurePosixPath  # where its debhelper looks for systemd units: "/lib/systemd/system"
     alternatives: tuple[tuple[str, str], ...] = ()  # links that maintainer scripts would make: ("/usr/bin/awk", "mawk")
 
     @property

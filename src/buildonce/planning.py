@@ -60,7 +60,7 @@ def make(root: Path, system: System) -> Plan:
         commit=source.commit,
         tag=source.tag,
         formats=project.settings.formats,
-        targets=tuple(_target(targets.load(name), lock, system.store) for name in project.settings.targets),
+        targets=tuple(_target(target, lock, system.store) for target in targets.of(project.settings)),
     )
 
 

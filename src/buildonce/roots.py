@@ -15,14 +15,14 @@ from buildonce import lock as locks
 from buildonce import project as projects
 from buildonce import source as sources
 from buildonce import target as targets
-from buildonce.errors import ConfigurationError, MissingToolError
+from buildonce.errors import MissingToolError
 from buildonce.system import engine, files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from buildonce.model import Command, Outcome, RunnerName
+    from buildonce.model import Command, Outcome, RunnerName, Target
     from buildonce.project import Project
     from buildonce.system import System
     from buildonce.workbench import Workbench
@@ -91,8 +91,9 @@ def create(place: Place, system: System) -> tuple[Root, ...]:
     """Make the roots of the project's lock (or of one target) ready: fetched, unpacked, in the engine if it is used."""
     project = projects.read(place.project)
     lock = locks.read(project)
-    names = (_named(place, project),) if place.target else project.settings.targets
-    benches = [workbench.prepare(targets.load(name), lock, system, place.runner, limit=place.limit) for name in names]
+    benches = [
+        workbench.prepare(target, lock, system, place.runner, limit=place.limit) for target in _wanted(place, project)
+    ]
     for bench in benches:
         if isinstance(bench.runner, buildroot.DockerRunner):
             bench.runner.ready()
@@ -149,7 +150,7 @@ def opened(place: Place, system: System) -> Iterator[Session]:
     """
     project = projects.read(place.project)
     lock = locks.read(project)
-    target = targets.load(_named(place, project))
+    target = _wanted(place, project)[0]
     source = sources.inspect(project.root, system.host, allow_dirty=True, progress=system.progress)
     bench = workbench.prepare(target, lock, system, place.runner, limit=place.limit)
     env = bench.environment(lock.build(target, "project"), system)
@@ -167,15 +168,8 @@ def opened(place: Place, system: System) -> Iterator[Session]:
             yield Session(bench=bench, command=command)
 
 
-def _named(place: Place, project: Project) -> str:
-    known = project.settings.targets
-    if place.target and place.target not in known:
-        raise ConfigurationError(
-            f"the project has no target {place.target!r}",
-            where="TARGET",
-            hint=f"it has {', '.join(known)}; add yours to `targets` under [tool.release]",
-        )
-    return place.target or known[0]
+def _wanted(place: Place, project: Project) -> tuple[Target, ...]:
+    return targets.chosen(project.settings, (place.target,) if place.target else (), where="TARGET")
 
 
 def _locked(folder: Path) -> Mapping[str, str]:
@@ -184,8 +178,7 @@ def _locked(folder: Path) -> Mapping[str, str]:
         return {}
     project = projects.read(folder)
     lock = locks.read(project)
-    found = {name: targets.load(name) for name in project.settings.targets}
-    return {buildroot.key(target, lock.debs(target)): name for name, target in found.items()}
+    return {buildroot.key(target, lock.debs(target)): target.name for target in targets.of(project.settings)}
 
 
 def _stored(system: System) -> Iterator[Path]:

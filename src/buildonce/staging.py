@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -179,10 +180,10 @@ def _digest(made: Own, house: Wheelhouse, planted: Tree, root_key: str) -> Diges
         "version": made.version.pep440,
         "commit": made.source.commit,
         "settings": made.project.settings.model_dump(mode="json"),
-        "target": house.target.name,
+        "target": dataclasses.asdict(house.target),
         "wheels": [wheel.sha256 for wheel in house.wheels],
         "sdist": files.sha256_file(made.sdist),
         "tree": planted.digest,
         "root": root_key,
     }
-    return Digest(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest())
+    return Digest(hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest())

@@ -151,5 +151,5 @@ def _compiled(one: Chosen, bench: Workbench, lock: Lock, project: Project, syste
         target=bench.target,
         root_key=bench.root_key,
         apt=settings.apt if settings else (),
-        log=logs / f"compile-{one.name}.log",
+        log=logs / f"compile-{one.name}-{bench.target.name}.log",
     )

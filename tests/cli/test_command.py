@@ -214,3 +214,39 @@ def test_json_is_one_document(release: Callable[..., Ended], repository: Reposit
     for arguments in (["doctor"], ["plan"], ["verify", "."], ["key", "show", "nobody"]):
         ended = release(*arguments, "--json", "-C", str(repository.root))
         json.loads(ended.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [("release build --target ", ["corporate-12", "debian-13"]), ("release build --target corp", ["corporate-12"])],
+)
+def test_the_names_of_targets_are_completed(tmp_path: Path, words: str, names: list[str]) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        """[project]
+        name = "orders"
+        version = "1"
+        [tool.release.targets.corporate-12]
+        like = "debian-12"
+        [tool.release.targets.debian-13]
+        """
+    )
+    assert completed(words, tmp_path) == names
+
+
+def test_without_a_project_the_shipped_targets_are_completed(tmp_path: Path) -> None:
+    assert {"debian-12", "debian-13"} <= set(completed("release build --target ", tmp_path))
+    assert completed("release build --target windows", tmp_path) == []
+
+
+def completed(words: str, folder: Path) -> list[str]:
+    """What the shell is told when the last of *words* is completed in *folder*."""
+    asked = {"_RELEASE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(
+        [sys.executable, "-c", "from buildonce.cli import command; command(prog_name='release')"],
+        cwd=folder,
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [line.partition(",")[2] for line in done.stdout.split()]

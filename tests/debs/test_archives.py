@@ -100,6 +100,16 @@ def test_keeps_the_distribution_s_own_archive_only(configuration: Path) -> None:
     )
 
 
+def test_the_archive_of_a_distribution_that_nobody_knows_is_found_by_its_code_name(tmp_path: Path) -> None:
+    path = tmp_path / "corp.sources"
+    path.write_text(
+        "Types: deb\nURIs: http://corp.example.org/os\nSuites: corp12 corp12-security bookworm\nComponents: base\n"
+    )
+    target = replace(BOOKWORM, name="corporate-12", distribution="corporate", codename="corp12")
+    found = archives.find(target, environment={archives.VARIABLE: str(path)})
+    assert [(one.suite, one.components) for one in found] == [("corp12", ("base",)), ("corp12-security", ("base",))]
+
+
 def test_turns_to_another_release(configuration: Path) -> None:
     found = archives.find(TRIXIE, configuration=configuration, environment={})
     assert {archive.suite for archive in found} == {"trixie", "trixie-updates", "trixie-security"}

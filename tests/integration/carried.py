@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["accept", "index", "needed"]
 
 
-def needed(package: Path, locked: Path) -> tuple[Path, ...]:
-    """The locked OS packages that the .deb *package* depends on, with all that they need, from the store.
+def needed(package: Path, locked: Path, target_name: str = "debian-12") -> tuple[Path, ...]:
+    """The locked OS packages of a target that the .deb *package* depends on, with all that they need, from the store.
 
     What is no part of the lock, as the host's init system, is the host's own.
     """
-    target = targets.load("debian-12")
+    target = targets.load(target_name)
     place = os.environ.get("BUILDONCE_STORE")
     store = Store(Path(place) if place else user_cache_path("buildonce"))
     pins = {pin.name: pin for pin in deb_lock.read(locked, target)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -82,12 +83,16 @@ def release(*arguments: str, cwd: Path, **environment: str) -> subprocess.Comple
     )
 
 
-def example(name: str, folder: Path, **environment: str) -> Example:
-    """The example *name*, copied into a fresh repository in *folder*, locked, with the tag v1.4.0."""
+def example(name: str, folder: Path, *, more: str = "", **environment: str) -> Example:
+    """The example *name*, copied into a fresh repository in *folder*, with *more* at the end of its pyproject.toml,
+    locked, with the tag v1.4.0.
+    """
     root = folder / name
     shutil.copytree(
         EXAMPLES / name, root, ignore=shutil.ignore_patterns("pylock*.toml", "debs.lock.toml", "__pycache__")
     )
+    with (root / "pyproject.toml").open("a") as settings:
+        settings.write(more)
     made = Example(root, environment)
     made.git("init", "--quiet", "--initial-branch=main")
     made.release("lock")
@@ -115,9 +120,10 @@ class Built:
     folder: Path
     data: Mapping[str, Any]
 
-    def file(self, kind: str) -> Path:
-        """The artifact of *kind*."""
-        return self.folder / str(next(row["file"] for row in self.data["artifacts"] if row["format"] == kind))
+    def file(self, kind: str, target: str = "") -> Path:
+        """The artifact of *kind*; of *target* where there are several."""
+        rows = [row for row in self.data["artifacts"] if row["format"] == kind and target in ("", row["target"])]
+        return self.folder / str(rows[0]["file"])
 
     @property
     def version(self) -> str:
@@ -126,9 +132,13 @@ class Built:
 
     @property
     def tree(self) -> Mapping[str, str]:
-        """The sha256 of every file below /opt/venvs, by path, as the manifest says."""
+        """The sha256 of every file below /opt/venvs on debian-12, by path, as the manifest says."""
+        return self.tree_of("debian-12")
+
+    def tree_of(self, target: str) -> Mapping[str, str]:
+        """The same of *target*."""
         predicate = json.loads((self.folder / "release.json").read_bytes())["predicate"]
-        entries = predicate["trees"]["debian-12"]["entries"]
+        entries = predicate["trees"][target]["entries"]
         return {path: sha256 for path, kind, _, _, sha256, *_ in entries if kind != "link"}
 
 
@@ -175,11 +185,19 @@ def os_packages(orders: Example, first: Built, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="session")
 def python_host(os_packages: Path) -> Iterator[Host]:
     """A host with the interpreter and the libraries that the application needs, brought as .deb files; no init."""
+    with with_python(os_packages, "debian-12") as host:
+        yield host
+
+
+@contextlib.contextmanager
+def with_python(os_packages: Path, target: str) -> Iterator[Host]:
+    """The same, of any target."""
     shut = {"/home/shut": "ro,mode=0555"}
-    with hosts.running(hosts.HOST.tag(), command=hosts.IDLE, init=True, tmpfs=shut) as host:
+    image = hosts.HOSTS[target].tag()
+    with hosts.running(image, target=target, command=hosts.IDLE, init=True, tmpfs=shut) as host:
         assert host.too_much() == ""
         carried.accept(host, os_packages)
-        host.run("apt-get", "install", "-qq", "python3.11", "libpq5", environment=QUIET)
+        host.run("apt-get", "install", "-qq", Path(host.python).name, "libpq5", environment=QUIET)
         assert host.too_much() == ""
         yield host
 

@@ -8,6 +8,7 @@ that follows from their recipe. Nothing is pulled from any registry. Containers 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import io
@@ -31,13 +32,29 @@ if TYPE_CHECKING:
 
     from docker.models.containers import Container
 
-__all__ = ["HERE", "HOST", "IDLE", "LABEL", "POSTGRESQL", "Host", "Image", "engine", "running", "until", "volume"]
+__all__ = [
+    "HERE",
+    "HOST",
+    "HOSTS",
+    "IDLE",
+    "LABEL",
+    "POSTGRESQL",
+    "Host",
+    "Image",
+    "engine",
+    "running",
+    "until",
+    "volume",
+]
 
 LABEL = "org.buildonce.test"
 HERE = Path(__file__).parent
 
 # A host that waits to be told what to do.
 IDLE = ("sleep", "infinity")
+
+# What systemd 256 and later want to hear where cgroups are of version 1; in a container it is an argument of init.
+LEGACY = "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
 
 # Timers and services that write or take apt's lock at times of their own, or want hardware.
 UNWANTED = (
@@ -91,6 +108,7 @@ class Image:
 
 # systemd and apt, nothing of Python.
 HOST = Image(name="host", packages=("systemd", "systemd-sysv", "dbus"))
+HOSTS = {target: dataclasses.replace(HOST, target=target) for target in ("debian-12", "debian-13")}
 POSTGRESQL = Image(name="postgresql", packages=("postgresql",))
 
 
@@ -99,6 +117,7 @@ class Host:
     """A running container."""
 
     container: Container
+    python: str = "/usr/bin/python3.11"
 
     def run(self, *argv: str, check: bool = True, user: str = "", environment: Mapping[str, str] | None = None) -> str:
         """What the command printed (both streams); fails the test when it failed, unless told otherwise."""
@@ -128,7 +147,7 @@ class Host:
         """Status and JSON of an answer of the service on this host; status 0 when nobody answers."""
         script = (HERE / "ask.py").read_text("utf-8")
         url, sent = f"http://127.0.0.1:{port}{path}", json.dumps(body)
-        said = self.run("/usr/bin/python3.11", "-I", "-S", "-c", script, method, url, sent)
+        said = self.run(self.python, "-I", "-S", "-c", script, method, url, sent)
         status, text = json.loads(said)
         return status, json.loads(text) if text else None
 
@@ -157,15 +176,15 @@ def engine() -> Iterator[docker.DockerClient]:
 
 
 @contextlib.contextmanager
-def running(image: str, *, systemd: bool = False, **options: Any) -> Iterator[Host]:
-    """A host without network. With *systemd* its init is process 1, as on a real machine."""
+def running(image: str, *, systemd: bool = False, target: str = "debian-12", **options: Any) -> Iterator[Host]:
+    """A host of *target* without network. With *systemd* its init is process 1, as on a real machine."""
     options = {"network_mode": "none", "detach": True, "labels": {LABEL: "host"}, **options}
     if systemd:
         v2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
         cgroups = {"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw" if v2 else "ro"}}
         options |= {
             # Units with a file system of their own need mounts that propagate; the engine makes them private.
-            "command": ["sh", "-c", "mount --make-rshared / && exec /sbin/init"],
+            "command": ["sh", "-c", "mount --make-rshared / && exec /sbin/init " + LEGACY],
             "cap_add": ["SYS_ADMIN", "SYS_PTRACE"],
             "environment": {"container": "docker"},
             "stop_signal": "SIGRTMIN+3",
@@ -177,7 +196,7 @@ def running(image: str, *, systemd: bool = False, **options: Any) -> Iterator[Ho
         container = client.containers.create(image, **options)
         try:
             container.start()
-            host = Host(container)
+            host = Host(container, str(targets.load(target).interpreter))
             if systemd:
                 up = ("running", "degraded")
                 until(lambda: host.run("systemctl", "is-system-running", check=False).strip() in up, told=host.told)

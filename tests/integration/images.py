@@ -27,10 +27,10 @@ STRICT: dict[str, Any] = {
 
 
 @contextlib.contextmanager
-def loaded(release: Built) -> Iterator[Any]:
+def loaded(release: Built, target: str = "") -> Iterator[Any]:
     """What ``docker load`` makes of the archive, until the end of the context."""
     with hosts.engine() as client:
-        with release.file("oci").open("rb") as stream:
+        with release.file("oci", target).open("rb") as stream:
             (image,) = client.images.load(stream)
         try:
             yield image

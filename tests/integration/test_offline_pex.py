@@ -33,9 +33,13 @@ def test_it_runs_for_somebody_whose_home_cannot_be_written(python_host: Host, pe
 
 
 def test_it_serves(python_host: Host, pex: str, first: Built) -> None:
-    python_host.container.exec_run(
+    serves(python_host, pex, first)
+
+
+def serves(host: Host, pex: str, release: Built) -> None:
+    host.container.exec_run(
         [pex, "serve"], detach=True, user=SOMEBODY, environment={"HOME": "/home/shut", "ORDERS_PORT": "8100"}
     )
-    hosts.until(lambda: python_host.ask("GET", "/health", port=8100)[0])
-    status, facts = python_host.ask("GET", "/health", port=8100)
-    assert (status, facts["version"]) == (200, first.version)
+    hosts.until(lambda: host.ask("GET", "/health", port=8100)[0])
+    status, facts = host.ask("GET", "/health", port=8100)
+    assert (status, facts["version"]) == (200, release.version)

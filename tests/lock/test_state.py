@@ -195,6 +195,17 @@ def test_a_target_that_the_lock_is_not_made_for(locked: User) -> None:
         locked.read().select(targets.load("debian-13"))
 
 
+def test_a_target_that_became_another_one(locked: User, index: Index) -> None:
+    """The same name in the list, and other facts behind it: apt would answer something else."""
+    project = locked.root / "pyproject.toml"
+    table = '[tool.release.targets.debian-12]\ntoolchain = ["cmake"]\n'
+    project.write_text(project.read_text().replace("targets = ['debian-12']", table))
+    assert str(refused(locked)).startswith("the lock is stale: targets changed (now debian-12 ")
+    assert [one.name for one in locked.lock().select(BOOKWORM)] == ["plain"]
+    project.write_text(project.read_text().replace("cmake", "ninja-build"))
+    assert str(refused(locked)).startswith("the lock is stale: targets changed")
+
+
 def test_a_relative_path_lies_beside_the_lock(locked: User) -> None:
     def move(data: dict[str, Any]) -> None:
         (wheel,) = data["packages"][0]["wheels"]

@@ -80,8 +80,9 @@ def carried(stage: Stage) -> tuple[Carried, ...]:
     service = stage.project.settings.service
     if service:
         values |= _service_values(stage, service)
+        units = stage.target.units.relative_to("/")
         found += [
-            Carried(path=f"{_units(stage)}/{name}.service", data=_render("files/service", values)),
+            Carried(path=f"{units}/{name}.service", data=_render("files/service", values)),
             Carried(path=f"usr/lib/sysusers.d/{name}.conf", data=_render("files/sysusers", values)),
             Carried(path=f"etc/{name}/env", data=_render("files/env", values), mode=ENV_MODE),
         ]
@@ -165,12 +166,6 @@ def _purged(stage: Stage, service: Service | None) -> str:
         return ""
     made = [folder for folder in service.writable if folder.startswith(tuple(_MADE_BY_SYSTEMD))]
     return " ".join(dict.fromkeys((f"/var/lib/{stage.project.name}", *made)))
-
-
-def _units(stage: Stage) -> PurePosixPath:
-    """Where units belong: Debian 12's debhelper only looks in /lib, later ones use /usr/lib."""
-    old = (stage.target.distribution, stage.target.release) == ("debian", "12")
-    return PurePosixPath("lib/systemd/system" if old else "usr/lib/systemd/system")
 
 
 def _changelog(stage: Stage) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from buildonce.cli.options import Common, common, isolated, system
+from buildonce.cli.options import Common, common, complete_target, isolated, system
 from buildonce.model import FORMATS
 
 if TYPE_CHECKING:
@@ -19,7 +19,14 @@ __all__ = ["command"]
 
 
 @click.command(name="build")
-@click.option("--target", "targets", multiple=True, metavar="T", help="Only this target; may be given again.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="T",
+    shell_complete=complete_target,
+    help="Only this target; may be given again.",
+)
 @click.option(
     "--format",
     "formats",

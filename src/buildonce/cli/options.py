@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from buildonce.errors import ReleaseError
 from buildonce.model import RUNNERS
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from buildonce.system import System
     from buildonce.system.run import HostRunner
 
-__all__ = ["Common", "common", "isolated", "system"]
+__all__ = ["Common", "common", "complete_target", "isolated", "system"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +94,17 @@ def isolated(function: Callable[..., None]) -> Callable[..., None]:
         function(limit=time_limit * 60, **rest)
 
     return wrapper
+
+
+def complete_target(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The names of targets that begin with *incomplete*: the project's, or where it cannot be read the shipped ones."""
+    from buildonce import project, target
+
+    try:
+        names = tuple(project.read(context.params.get("root", Path()).resolve()).settings.targets)
+    except ReleaseError:
+        names = target.names()
+    return [name for name in names if name.startswith(incomplete)]
 
 
 @contextlib.contextmanager

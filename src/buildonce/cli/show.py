@@ -102,9 +102,9 @@ def plan(found: Plan) -> None:
 
 def locked(made: Locked) -> None:
     """What was locked, and what will be compiled."""
-    for target in made.lock.targets:
-        found = targets.load(target)
-        click.echo(f"{target}: {len(made.lock.select(found))} packages, {len(made.lock.debs(found))} OS packages")
+    for target in targets.of(made.project.settings):
+        packages, debs = made.lock.select(target), made.lock.debs(target)
+        click.echo(f"{target.name}: {len(packages)} packages, {len(debs)} OS packages")
     for package in made.compiles:
         click.echo(package.line)
     click.echo(f"wrote {', '.join(made.lock.files)}: commit them", err=True)

@@ -38,7 +38,7 @@ _COMPONENTS: Final = {
     "ubuntu": {"main", "restricted", "universe", "multiverse"},
 }
 # A release with its updates; backports and proposed updates are not what a plain installation gets.
-_SUITE: Final = re.compile(r"(?P<release>[a-z]+)(?P<pocket>|-updates|-security|/updates)")
+_SUITE: Final = re.compile(r"(?P<release>[a-z][a-z0-9]*)(?P<pocket>|-updates|-security|/updates)")
 _KEPT: Final = {
     *("signed-by", "trusted", "allow-insecure", "allow-weak"),
     *("check-valid-until", "check-date", "inrelease-path", "by-hash"),
@@ -157,7 +157,8 @@ def _mirror(uri: str) -> str:
 def _turn(archive: Archive, target: Target) -> Archive | None:
     """*archive* for the target's release; None when it is not of the distribution's archive over HTTP."""
     match = _SUITE.fullmatch(archive.suite)
-    components = tuple(name for name in archive.components if name in _COMPONENTS.get(target.distribution, ()))
+    own = _COMPONENTS.get(target.distribution, archive.components)  # of another distribution nothing is known here
+    components = tuple(name for name in archive.components if name in own)
     if not match or match["release"] not in _releases(target) or not components:
         return None
     if urlsplit(archive.uri).scheme not in ("http", "https"):

@@ -37,9 +37,9 @@ class Compiles:
 def report(lock: Lock, project: Project) -> tuple[Compiles, ...]:
     """What *lock* makes the build compile, for every target, sorted by target and name."""
     return tuple(
-        Compiles(name=one.name, version=one.version, target=name, apt=_apt(project, one.name))
-        for name in lock.targets
-        for one in lock.select(targets.load(name))
+        Compiles(name=one.name, version=one.version, target=target.name, apt=_apt(project, one.name))
+        for target in targets.of(project.settings)
+        for one in lock.select(target)
         if one.compiles
     )
 

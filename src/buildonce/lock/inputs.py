@@ -36,7 +36,7 @@ def of(project: Project) -> Inputs:
         "requires-python": [project.requires_python] if project.requires_python else [],
         "dependencies": sorted({*map(_public, project.dependencies), *_dynamic(project)}),
         "build-requires": sorted(project.build_requires),
-        "targets": sorted(_target(targets.load(name)) for name in project.settings.targets),
+        "targets": sorted(map(_target, targets.of(project.settings))),
         "apt": sorted(apt),
         "tools": list(tools()),
         "uv-settings": [_digest(own)] if own else [],

@@ -32,7 +32,7 @@ def make(
     *extra_requires* asks a build backend, in the build root, what it needs beside its static requirements. An
     existing lock of another tool decides the versions. Raises :class:`LockError`; nothing is written then.
     """
-    targets = tuple(targets_.load(name) for name in project.settings.targets)
+    targets = targets_.of(project.settings)
     _require_python(project, targets)
     names = ", ".join(target.name for target in targets)
     system.progress.step(f"resolve the dependencies of {project.name} for {names}")
@@ -66,7 +66,13 @@ def _unsupported(project: Project, targets: Sequence[Target]) -> Iterator[Proble
 
 
 def _debs(project: Project, target: Target, system: System) -> tuple[DebPin, ...]:
+    said = project.settings.targets[target.name]
     asked = {
+        package: f"pyproject.toml: tool.release.targets.{target.name}.{key}"
+        for key, packages in (("toolchain", said.toolchain), ("runtime", said.runtime))
+        for package in packages or ()
+    }
+    asked |= {
         package: f"pyproject.toml: tool.release.build.{name}.apt"
         for name, settings in project.settings.build.items()
         for package in settings.apt
