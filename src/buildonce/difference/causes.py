@@ -136,11 +136,10 @@ def _permuted_within(one: str, two: str) -> Evidence | None:
     parts = [[part.strip(" \t'\"[](){}") for part in re.split(r"[,;\s]+", text)] for text in (one, two)]
     if one == two or Counter(parts[0]) != Counter(parts[1]) or len(parts[0]) < 2:
         return None
-    items = [part for part in parts[0] if part]
     moved = [(a, b) for a, b in zip(*parts, strict=True) if a != b]
     if not moved:
         return None
-    shown = f"{words.shown(moved[0][0])} is where {words.shown(moved[0][1])} was, of the same {len(items)} items"
+    shown = f"{words.shown(moved[0][0])} is where {words.shown(moved[0][1])} was, {len(moved)} items changed places"
     if _sorted_differently(*_the_permuted(*parts)):
         return Evidence("locale", shown)
     files = all(words.is_file(item) for pair in moved for item in pair)
