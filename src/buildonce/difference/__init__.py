@@ -10,7 +10,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from buildonce.difference import hints, leaves, showing
+from buildonce.difference import hints, leaves, showing, words
 from buildonce.difference.blob import Blob, Scratch
 from buildonce.difference.causes import Cause, Evidence
 from buildonce.difference.verdicts import SEVERITY, Verdict
@@ -24,6 +24,7 @@ __all__ = ["Cause", "Difference", "Verdict", "compare"]
 
 _MOST_LOOKED_AT: Final = 20
 _MOST_NAMES: Final = 20
+_LONGEST: Final = 1000  # of a line or a path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,11 +74,11 @@ def _summary(walk: Walk, name: str, known: Mapping[str, Cause]) -> Difference:
     others = list(dict.fromkeys(one.member for one in (*first, *kept) if one.member != seen[0].member))
     return Difference(
         verdict=worst,
-        member=seen[0].member if seen[0].member != name else "",
+        member=words.shown(seen[0].member, _LONGEST) if seen[0].member != name else "",
         lines=_all_lines(seen, worst),
         causes=tuple(cause for cause, _ in causes),
         hint=hints.of(causes),
-        further=tuple(others[:_MOST_NAMES]),
+        further=tuple(words.shown(other, _LONGEST) for other in others[:_MOST_NAMES]),
         more=max(0, len(others) - _MOST_NAMES),
     )
 
@@ -96,7 +97,8 @@ def _looked_at(one: Finding | Leaf, known: Mapping[str, Cause]) -> Finding:
 def _all_lines(seen: Sequence[Finding], worst: Verdict) -> tuple[str, ...]:
     """The picture of the first; of containers, which say little, of all."""
     lines = [line for one in (seen if worst == "container-only" else seen[:1]) for line in one.lines]
-    return tuple(lines if len(lines) <= showing.MOST_LINES else [*lines[: showing.MOST_LINES], "…"])
+    short = lines if len(lines) <= showing.MOST_LINES else [*lines[: showing.MOST_LINES], "…"]
+    return tuple(words.shown(line, _LONGEST) for line in short)
 
 
 def _causes(seen: Sequence[Finding]) -> tuple[Evidence, ...]:

@@ -69,13 +69,20 @@ class Archive:
 def kind(blob: Blob) -> ArchiveKind | None:
     """Which archive *blob* is, by its first bytes; a program before a zip (pex) is allowed."""
     head = blob.read(0, _TAR_BLOCK)
-    if head.startswith((b"PK\3\4", b"PK\5\6")) or (head.startswith(b"#!") and zipfile.is_zipfile(blob.stream())):
+    if head.startswith((b"PK\3\4", b"PK\5\6")) or (head.startswith(b"#!") and _ends_as_zip(blob)):
         return "zip"
     if head.startswith(_AR):
         return "ar"
     if head[257:262] == b"ustar":
         return "tar"
     return None
+
+
+def _ends_as_zip(blob: Blob) -> bool:
+    try:
+        return zipfile.is_zipfile(blob.stream())
+    except DAMAGE:
+        return False
 
 
 def read(blob: Blob, which: ArchiveKind) -> Archive:

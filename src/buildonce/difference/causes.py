@@ -7,6 +7,7 @@ reproducible-builds project vary (https://reproducible-builds.org/docs/).
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -25,9 +26,11 @@ Cause = Literal[
 ]  # fmt: skip
 
 _MOST_LINES: Final = 2000  # of each side that are aligned; difflib is quadratic
-_MOST_BLOCKS: Final = 200
-_MOST_TEXT: Final = 1 << 16  # of one block
-_MOST_TOKENS: Final = 2000
+_MOST_PAIRS: Final = 200
+_MOST_TEXT: Final = 1 << 17  # of all pairs
+_LONGEST_PAIR: Final = 1 << 14
+_BEFORE: Final = 200  # longer than whatever is recognised
+_MOST_TOKENS: Final = 500
 
 
 class Evidence(NamedTuple):
@@ -72,13 +75,34 @@ def of_lines(expected: Sequence[str], found: Sequence[str], known: Mapping[str, 
         return (permuted,)
     seen: Counter[Cause] = Counter()
     first: dict[Cause, Evidence] = {}
-    for number, block in enumerate(blocks(expected, found)):
-        if number == _MOST_BLOCKS:
+    pairs = (pair for block in blocks(expected, found) for pair in _pairs(block))
+    left = _MOST_TEXT
+    for one, two in itertools.islice(pairs, _MOST_PAIRS):
+        one, two = _cut(one, two)
+        left -= max(len(one), len(two))
+        if left < 0:
             break
-        for evidence in _of_block(block, known):
+        for evidence in _of_pair(one, two, known):
             seen[evidence.cause] += 1
             first.setdefault(evidence.cause, evidence)
     return tuple(first[cause] for cause, _ in seen.most_common())
+
+
+def _pairs(block: Block) -> Iterator[tuple[str, str]]:
+    """Line by line where both have as many; else all at once."""
+    if len(block.expected) != len(block.found):
+        yield "\n".join(block.expected), "\n".join(block.found)
+        return
+    yield from ((one, two) for one, two in zip(block.expected, block.found, strict=True) if one != two)
+
+
+def _cut(one: str, two: str) -> tuple[str, str]:
+    """The part of two long texts that begins shortly before they differ."""
+    if max(len(one), len(two)) <= _LONGEST_PAIR:
+        return one, two
+    first = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
+    start = max(0, first - _BEFORE)
+    return one[start : start + _LONGEST_PAIR], two[start : start + _LONGEST_PAIR]
 
 
 def of_order(expected: Sequence[str], found: Sequence[str]) -> Evidence | None:
@@ -87,7 +111,7 @@ def of_order(expected: Sequence[str], found: Sequence[str]) -> Evidence | None:
         return None
     one, two = next((a, b) for a, b in zip(expected, found, strict=True) if a != b)
     shown = f"the same {len(expected)} lines, {words.shown(one)} is where {words.shown(two)} was"[:200]
-    return Evidence("locale" if _sorted_differently(expected, found) else "order", shown)
+    return Evidence("locale" if _sorted_differently(*_the_permuted(expected, found)) else "order", shown)
 
 
 def _sorted_differently(expected: Sequence[str], found: Sequence[str]) -> bool:
@@ -105,19 +129,6 @@ def _canonical(items: Sequence[str]) -> Sequence[str]:
     return sorted(items, key=words.collated) if keys == sorted(keys) else items
 
 
-def _of_block(block: Block, known: Mapping[str, Cause]) -> tuple[Evidence, ...]:
-    pairs = (
-        list(zip(block.expected, block.found, strict=True))
-        if len(block.expected) == len(block.found)
-        else [("\n".join(block.expected), "\n".join(block.found))]
-    )
-    found = []
-    for one, two in pairs[:_MOST_BLOCKS]:
-        if one != two:
-            found += _of_pair(one[:_MOST_TEXT], two[:_MOST_TEXT], known)
-    return tuple(found)
-
-
 def _of_pair(one: str, two: str, known: Mapping[str, Cause]) -> list[Evidence]:
     if permuted := _permuted_within(one, two):
         return [permuted]
@@ -133,7 +144,7 @@ def _of_pair(one: str, two: str, known: Mapping[str, Cause]) -> list[Evidence]:
 
 def _permuted_within(one: str, two: str) -> Evidence | None:
     """A set or dict whose items changed places; a list of files that did."""
-    parts = [[part.strip(" \t'\"[](){}") for part in re.split(r"[,;\s]+", text)] for text in (one, two)]
+    parts = [re.split(r"[][(){},;\s'\"]+", text) for text in (one, two)]
     if one == two or Counter(parts[0]) != Counter(parts[1]) or len(parts[0]) < 2:
         return None
     moved = [(a, b) for a, b in zip(*parts, strict=True) if a != b]

@@ -22,7 +22,7 @@ def differing(expected: Blob, found: Blob) -> tuple[str, ...] | None:
     """The names of the sections whose bytes differ or that only one has; None when a header cannot be read."""
     try:
         one, two = _sections(expected), _sections(found)
-    except (struct.error, EOFError, ValueError):
+    except (struct.error, EOFError, ValueError, LookupError):
         return None
     return tuple(
         name

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from buildonce.difference import words
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,7 +27,7 @@ _NEXT: Final[dict[Cause, str]] = {
     "address": "the address of an object is in it: its default repr was written; name the object instead",
     "machine": "a fact of this machine's processor or kernel is in it: do not ask for it while building",
     "compressor": "the content is the same, another archiver, compressor, version or level packed it: pin it",
-    "damage": "one side is not whole: fetch it again, then compare again",
+    "damage": "one side cannot be read as what it is: fetch it again, then compare again",
     "unknown": "no known cause is recognised: `diffoscope EXPECTED FOUND` shows everything",
 }
 _MOST: Final = 4
@@ -33,5 +35,5 @@ _MOST: Final = 4
 
 def of(causes: Sequence[Evidence]) -> str:
     """One line for each cause: its name, what shows it, what to do."""
-    return "\n".join(f"{cause}: {shown}; {_NEXT[cause]}" if shown else f"{cause}: {_NEXT[cause]}"
+    return "\n".join(f"{cause}: {words.shown(shown, 300)}; {_NEXT[cause]}" if shown else f"{cause}: {_NEXT[cause]}"
                      for cause, shown in causes[:_MOST])  # fmt: skip

@@ -32,23 +32,26 @@ def named(archive: Archive) -> Archive:
     if _MARK not in members:
         return archive
     names: dict[str, str] = {}
-    for path, name in _described(members, "index.json", "", _DEEPEST):
+    for path, name in _described(members, "index.json", "", _DEEPEST, set()):
         names.setdefault(path, name)
     found = [replace(members[path], name=name, ordered=False) for path, name in names.items()]
     others = [replace(m, ordered=not m.name.startswith("blobs/")) for m in archive.members if m.name not in names]
     return replace(archive, members=(*others, *found))
 
 
-def _described(members: Mapping[str, Member], path: str, prefix: str, depth: int) -> Iterator[tuple[str, str]]:
+def _described(
+    members: Mapping[str, Member], path: str, prefix: str, depth: int, seen: set[str]
+) -> Iterator[tuple[str, str]]:
     document = _json(members.get(path))
     manifests = [one for one in _list(document.get("manifests")) if isinstance(one, dict)]
     for one in manifests:
         inner, here = _path(one), prefix + (f"{_platform(one)}: " if len(manifests) > 1 else "")
-        if inner not in members or not depth:
+        if inner not in members or inner in seen or not depth:
             continue
+        seen.add(inner)
         nested = "manifests" in _json(members[inner])
         yield inner, f"{here}{'image index' if nested else MANIFEST}"
-        yield from _described(members, inner, here, depth - 1)
+        yield from _described(members, inner, here, depth - 1, seen)
     if (config := _path(document.get("config"))) in members:
         yield config, f"{prefix}{CONFIG}"
     for number, layer in enumerate(_list(document.get("layers")), start=1):

@@ -23,6 +23,8 @@ _STRINGS: Final = re.compile(rb"[\t\x20-\x7e]{4,}")
 # Marshal and other formats put a type and a length before a string, which may look like letters.
 _LENGTH_BEFORE_PATH: Final = re.compile(r"^[^/]{1,3}(?=/[\w.+-]+/)")
 _EPOCHS: Final = range(978_307_200, 4_102_444_800)  # 2001 to 2100
+_NEAR: Final = 3 * 365 * 86400
+_TEXT: Final = re.compile(rb"[\t\n\x20-\x7e]+")
 _PYC_HEADER: Final = 16  # PEP 552
 _FLAG_REF: Final = 0x80  # of marshal: the object is referred to again
 
@@ -102,7 +104,10 @@ _INVALIDATION: Final = {0: "time", 1: "unchecked hash", 3: "checked hash"}
 
 
 def _references(expected: Blob, found: Blob) -> tuple[Evidence, ...]:
-    """Code that differs only in the marks of objects that are referred to again: https://github.com/python/cpython/issues/129724."""
+    """Code that differs only in the marks of objects that are referred to again.
+
+    See https://github.com/python/cpython/issues/129724.
+    """
     if expected.size != found.size or expected.size > _LARGEST_TEXT:
         return ()
     pairs = [(a, b) for a, b in zip(expected.read(), found.read(), strict=True) if a != b]
@@ -132,15 +137,25 @@ def _binary(expected: Blob, found: Blob, known: Mapping[str, Cause]) -> tuple[Ev
             return (Evidence("hash seed", permuted.shown),) if permuted.cause == "order" else (permuted,)
         if evidence := causes.of_lines(one, two, known):
             return evidence
+    return _time_among_bytes(expected, found)
+
+
+def _time_among_bytes(expected: Blob, found: Blob) -> tuple[Evidence, ...]:
+    """Four bytes around the first that differs that are two near times, in either order of bytes."""
     first = expected.first_difference(found) or 0
-    for order in ("<I", ">I"):
-        for start in range(max(0, first - 3), first + 1):
-            data = [blob.read(start, 4) for blob in (expected, found)]
-            if all(len(piece) == 4 for piece in data):
-                old, new = (int(struct.unpack(order, piece)[0]) for piece in data)
-                if old in _EPOCHS and new in _EPOCHS and abs(old - new) < _EPOCHS.stop - _EPOCHS.start >> 2:
-                    return (Evidence("timestamp", f"byte {start}: {facts.moment(old)} → {facts.moment(new)}"),)
-    return ()
+    near: list[tuple[int, int, int, int]] = []
+    for start in range(max(0, first - 3), first + 1):
+        one, two = expected.read(start, 4), found.read(start, 4)
+        changed = bytes(byte for pair in zip(one, two, strict=False) if pair[0] != pair[1] for byte in pair)
+        if len(one) == len(two) == 4 and not _TEXT.fullmatch(changed):
+            for order in ("<I", ">I"):
+                old, new = (int(struct.unpack(order, data)[0]) for data in (one, two))
+                if old in _EPOCHS and new in _EPOCHS and abs(old - new) < _NEAR:
+                    near.append((abs(old - new), start, old, new))
+    if not near:
+        return ()
+    _, start, old, new = min(near)
+    return (Evidence("timestamp", f"byte {start}: {facts.moment(old)} → {facts.moment(new)}"),)
 
 
 def _strings(blob: Blob) -> list[str]:

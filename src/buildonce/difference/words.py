@@ -49,7 +49,7 @@ LOCALE: Final = re.compile(r"C|POSIX|[a-z]{2,3}_[A-Z]{2}(?:\.[\w-]+)?(?:@\w+)?|C
                            r"ANSI_X3\.4-1968|ascii|utf-?8|ISO-8859-\d+")  # fmt: skip
 HOST: Final = re.compile(r"(?=.*[a-z])[a-z0-9][a-z0-9-]*(?:\.[a-z0-9][a-z0-9-]*)*\.(?:local|lan|internal|localdomain|"
                          r"home|corp|example|invalid|test|arpa|com|net|org|io|de|eu)")  # fmt: skip
-TOKEN: Final = re.compile(r"[\w.+=-]+|\s+|.", re.DOTALL)
+TOKEN: Final = re.compile(r"[\w.+-]+|\s+|.", re.DOTALL)
 
 # What a value is, from the words before it; more than one may be in a line, the nearest counts.
 _BUILT: Final = r"(?:built|build|building|compiled|packaged)[ _-]"
@@ -66,11 +66,10 @@ _NAMES: Final[tuple[tuple[Cause, str], ...]] = (
 )
 _MEANT: Final = tuple((cause, re.compile(rf"(?i)(?<![a-z])(?:{shape})(?![a-z])")) for cause, shape in _NAMES)
 
-# Enough to know a translation by: no machine reads a calendar in a language of which not one name is here.
+# "may" is left out: it is another word too.
 _ENGLISH: Final = re.compile(
     r"(?i)monday|tuesday|wednesday|thursday|friday|saturday|sunday|mon|tue|wed|thu|fri|sat|sun|january|february|march"
-    r"|april|may|june|july|august|september|october|november|december|jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec"
-    r"|am|pm|yes|no|error|warning|file"
+    r"|april|june|july|august|september|october|november|december|jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec"
 )
 
 
@@ -99,8 +98,9 @@ def same_length(one: str, two: str) -> bool:
 def same_digits(one: str, two: str) -> bool:
     """Whether it is one number, with other marks between its digits."""
     digits = [re.sub(r"\D", "", text) for text in (one, two)]
-    marks = [set(re.sub(r"\d", "", text)) for text in (one, two)]
-    return digits[0] == digits[1] and marks[0] != marks[1]
+    marks = [re.sub(r"\d", "", text) for text in (one, two)]
+    other = set(marks[0]) != set(marks[1]) or (len(marks[0]) == len(marks[1]) and marks[0] != marks[1])
+    return digits[0] == digits[1] and other
 
 
 def umask(one: str, two: str) -> bool:
@@ -118,7 +118,7 @@ def same_but_for_accents(one: str, two: str) -> bool:
 
 
 def translated(one: str, two: str) -> bool:
-    """Whether the one is a name of the English calendar and the other is a word that is not English."""
+    """Whether the one is a name of the English calendar and the other is a word, but none of it."""
     words = [text.rstrip(".") for text in (one, two)]
     return sum(bool(_ENGLISH.fullmatch(word)) for word in words) == 1 and all(word.isalpha() for word in words)
 
