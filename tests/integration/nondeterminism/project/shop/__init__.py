@@ -1,0 +1,5 @@
+"""A shop with some pages."""
+
+
+def main():
+    print("open")
