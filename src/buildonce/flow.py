@@ -95,7 +95,8 @@ def _wanted(order: Order, project: Project) -> _Wanted:
                 where="--target",
                 hint=f"it has {', '.join(project.settings.targets)}; add yours to `targets` under [tool.release]",
             )
-    names = order.targets or project.settings.targets
+    # In the project's order: the first one makes the project's own wheel, whichever way --target was given.
+    names = [name for name in project.settings.targets if name in (order.targets or project.settings.targets)]
     formats = order.formats or project.settings.formats
     return _Wanted(
         targets=tuple(targets.load(name) for name in names), formats=tuple(f for f in FORMATS if f in formats)

@@ -134,6 +134,10 @@ def verified(found: Verified) -> None:
     click.echo(f"{manifest.name} {manifest.version.pep440} of commit {manifest.source.commit[:12]}", err=True)
     for signer in found.signers:
         click.echo(f"signed by {signer.name} {signer.keyid}", err=True)
+    for rebuilder in found.rebuilds.by:
+        click.echo(f"reproduced by {rebuilder.name} {rebuilder.keyid}", err=True)
+    for one in found.rebuilds.refused:
+        click.echo(f"not counted: {one.where} {one.message}", err=True)
 
 
 def verified_json(found: Verified) -> dict[str, Any]:
@@ -144,5 +148,7 @@ def verified_json(found: Verified) -> dict[str, Any]:
         "version": manifest.version.pep440,
         "commit": manifest.source.commit,
         "signers": [{"name": signer.name, "keyid": signer.keyid} for signer in found.signers],
+        "reproduced_by": [{"name": one.name, "keyid": one.keyid} for one in found.rebuilds.by],
+        "not_counted": [{"where": one.where, "message": one.message} for one in found.rebuilds.refused],
         "artifacts": [_artifact_json(artifact) for artifact in manifest.artifacts],
     }
