@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.lock import Lock
-    from buildonce.model import Chosen, DebPin, Digest, Target
+    from buildonce.model import Chosen, DebPin, Digest, RemoteFile, Target
     from buildonce.project import Project
     from buildonce.protocols import Runner
     from buildonce.system import System
     from buildonce.wheels import WheelFacts
 
-__all__ = ["Workbench", "prepare", "wheelhouse"]
+__all__ = ["Workbench", "locked_files", "prepare", "wheelhouse"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,13 +42,19 @@ class Workbench:
         return buildenv.make(_taken(chosen, self.files), target=self.target, store=system.store, runner=self.runner)
 
 
+def locked_files(target: Target, lock: Lock) -> tuple[RemoteFile, ...]:
+    """Everything that is fetched for *target*."""
+    chosen = (*lock.select(target), *lock.build(target))
+    return (*(one.file for one in chosen), *(pin.file for pin in lock.debs(target)))
+
+
 def prepare(target: Target, lock: Lock, system: System) -> Workbench:
     """Fetch everything that is locked for *target*, check every hash, and unpack its build root."""
-    chosen = (*lock.select(target), *lock.build(target))
     debs = lock.debs(target)
-    system.progress.step(f"fetch {len(chosen)} Python files and {len(debs)} OS packages of {target.name}")
+    wanted = locked_files(target, lock)
+    system.progress.step(f"fetch {len(wanted) - len(debs)} Python files and {len(debs)} OS packages of {target.name}")
     found = fetch.fetch(
-        [*(c.file for c in chosen), *(d.file for d in debs)],
+        wanted,
         store=system.store,
         net=system.net,
         progress=system.progress,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from buildonce.locking import Locked
     from buildonce.model import Artifact, Release
     from buildonce.planning import Plan
+    from buildonce.reproduction import Report
     from buildonce.signing.release import Verified
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "plan",
     "release",
     "release_json",
+    "reproduced",
+    "reproduced_json",
     "size",
     "table",
     "verified",
@@ -151,4 +155,59 @@ def verified_json(found: Verified) -> dict[str, Any]:
         "reproduced_by": [{"name": one.name, "keyid": one.keyid} for one in found.rebuilds.by],
         "not_counted": [{"where": one.where, "message": one.message} for one in found.rebuilds.refused],
         "artifacts": [_artifact_json(artifact) for artifact in manifest.artifacts],
+    }
+
+
+def _short(digest: str) -> str:
+    return f"{digest[:16]}…" if digest else "none"
+
+
+def reproduced(report: Report) -> None:
+    """Each file as it was published and as it was built now; what is different, and what that looks like."""
+    rows = [(one.file, _short(one.expected), _short(one.found), "SAME" if one.same else "DIFF") for one in report.files]
+    click.echo(f"recipe {report.recipe}: the inputs are the same")
+    click.echo(table(("artifact", "expected", "got", ""), rows))
+    for one in report.files:
+        if found := one.difference:
+            click.echo(f"\n{one.file}: {found.verdict}{f', first in {found.member}' if found.member else ''}")
+            for line in found.lines:
+                click.echo(f"  | {line}")
+            if found.hint:
+                click.echo(f"  likely cause: {found.hint}")
+    for name in report.varied:
+        click.echo(f"varied {name}", err=True)
+    for name in report.not_varied:
+        click.echo(f"not varied, because this machine cannot: {name}", err=True)
+    if report.identical:
+        click.echo(
+            f"{report.name} {report.version} of commit {report.commit[:12]} is reproduced: every byte is the same",
+            err=True,
+        )
+    if report.attestation:
+        click.echo(f"attested in {report.attestation}", err=True)
+
+
+def reproduced_json(report: Report) -> dict[str, Any]:
+    """The result of ``release reproduce --json``."""
+    return {
+        "name": report.name,
+        "version": report.version,
+        "commit": report.commit,
+        "source": report.source,
+        "recipe": report.recipe,
+        "identical": report.identical,
+        "files": [
+            {
+                "file": one.file,
+                "expected": one.expected or None,
+                "got": one.found or None,
+                "same": one.same,
+                "difference": asdict(one.difference) if one.difference else None,
+            }
+            for one in report.files
+        ],
+        "varied": list(report.varied),
+        "not_varied": list(report.not_varied),
+        "kept": str(report.kept) if report.kept else None,
+        "attestation": str(report.attestation) if report.attestation else None,
     }

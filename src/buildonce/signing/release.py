@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from buildonce.signing.keys import Key
     from buildonce.signing.public import PublicKey
 
-__all__ = ["Verified", "attest", "documents", "sign", "verify"]
+__all__ = ["FORMS", "Verified", "attest", "documents", "sign", "verify"]
 
 _LOGS: Final = "log"
 _DOCUMENTS: Final = (manifest.FILE, provenance.FILE, attestations.SBOM)
 _MOST_SIGNATURE_BYTES: Final = 64 << 10
-_FORMS: Final[dict[str, Callable[[bytes, bytes, PublicKey], object]]] = {
+FORMS: Final[dict[str, Callable[[bytes, bytes, PublicKey], object]]] = {
     f"{sums.FILE}.sig": raw.verify,
     f"{sums.FILE}.sshsig": sshsig.verify,
     f"{sums.FILE}.asc": openpgp.read,
@@ -87,7 +87,7 @@ def verify(release: Path, trusted: Sequence[PublicKey]) -> Verified:
     """
     found = documents(release, trusted)
     said, listed = found.manifest, found.files
-    folder.require_only(release, ".", {*listed, sums.FILE, *_FORMS, attestations.PLACE, _LOGS})
+    folder.require_only(release, ".", {*listed, sums.FILE, *FORMS, attestations.PLACE, _LOGS})
     _require_digests(release, listed)
     signers, others = attestations.signers(release, said, trusted)
     if not signers:
@@ -117,10 +117,10 @@ def _releasers(release: Path, listing: bytes, trusted: Sequence[PublicKey]) -> t
     """Who signed *listing*. Raises unless every form is a signature by a trusted key."""
     by = {
         name: _signed_by(partial(check, folder.read(release, name, _MOST_SIGNATURE_BYTES), listing), trusted)
-        for name, check in _FORMS.items()
+        for name, check in FORMS.items()
     }
     wrong = [name for name, public in by.items() if public is None]
-    if len(wrong) == len(_FORMS):
+    if len(wrong) == len(FORMS):
         raise VerificationError(
             "no trusted key signed it, or it was changed since", where=sums.FILE, hint=_trusted(trusted)
         )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from buildonce.model import Digest
 
-__all__ = ["Store"]
+__all__ = ["Store", "remove"]
 
 
 class Store:
@@ -73,6 +73,15 @@ class Store:
             moved.replace(path)
         return path
 
+    def fetched_only(self, root: Path) -> Store:
+        """A store in the new folder *root* that has this one's files (by sha256, checked when read) and adds to them,
+        and nothing that was made of them. The caller removes it.
+        """
+        (self.root / "files").mkdir(parents=True, exist_ok=True)
+        root.mkdir()
+        (root / "files").symlink_to(self.root / "files")
+        return Store(root)
+
     def folder(self, kind: str, key: Digest, make: Callable[[Path], None], *, quick: bool = False) -> Path:
         """The folder of *kind* made from *key*; *make* fills an empty one when it is missing or was changed.
 
@@ -88,7 +97,7 @@ class Store:
 
     def _make(self, path: Path, make: Callable[[Path], None], *, quick: bool) -> None:
         _listed(path).unlink(missing_ok=True)
-        _remove(path)
+        remove(path)
         with files.scratch(path.parent, path.name[:12]) as aside:
             made = aside / "made"
             made.mkdir(mode=0o755)
@@ -148,7 +157,7 @@ def _row(entry: os.DirEntry[str], prefix: int, *, quick: bool) -> list[str | int
         return [path, mode, hashlib.file_digest(stream, "sha256").hexdigest()]
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Remove a folder, if it is there, even when something inside has no write permission."""
     for folder, _, _ in os.walk(path):
         Path(folder).chmod(0o755)
