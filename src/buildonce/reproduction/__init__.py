@@ -80,6 +80,7 @@ def reproduce(order: Order, system: System) -> Report:
         clone = work / "checkout"
         project, source = checkout.make(said.source, clone, root=order.root, chosen=order.source, system=system)
         inputs.require_locks(said, project)
+        inputs.require_targets(said, project)
         job = rebuilding.Job.of(said, clone=clone, work=work / "build")
         built = rebuilding.build(job, system, vary=order.vary, quick=order.quick)
         inputs.require_same(found.provenance, built.folder)

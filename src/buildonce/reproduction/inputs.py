@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from buildonce import project as projects
 from buildonce import provenance, seal, statement
-from buildonce.errors import InputsDifferError, Problem
+from buildonce.errors import ConfigurationError, InputsDifferError, Problem
 from buildonce.system import files
 
 if TYPE_CHECKING:
@@ -15,33 +16,42 @@ if TYPE_CHECKING:
 
     from buildonce.manifest import Manifest
 
-__all__ = ["require_locks", "require_same", "require_tools"]
+__all__ = ["require_locks", "require_same", "require_targets", "require_tools"]
 
 _MOST: Final = 20  # how many inputs are listed
 
 
 def require_tools(said: Manifest, where: str) -> None:
     """Raise :class:`InputsDifferError` unless the tools on this side are those that the release was made with."""
-    installed = seal.tools()
-    other = {name: (said.tools[name], version) for name, version in installed.items() if said.tools[name] != version}
+    other = {
+        name: (said.tools.get(name, "none"), version)
+        for name, version in seal.tools().items()
+        if said.tools.get(name) != version
+    }
     if not other:
         return
-    version = said.tools["buildonce"]
-    hint = f"run the version that made it: uvx --from buildonce=={version} release reproduce {where}"
     if "buildonce" in other:
-        hint += f" (or: pipx run --spec buildonce=={version} release reproduce {where})"
+        wanted = f"buildonce=={other['buildonce'][0]}"
+        line = f"release reproduce {where}"
+        hint = f"run the version that made it: uvx --from {wanted} {line}\nor: pipx run --spec {wanted} {line}"
     else:
         hint = "pip install " + " ".join(f"{name}=={wanted}" for name, (wanted, _) in other.items())
-    raise InputsDifferError.of(
-        tuple(
-            Problem(
-                message=f"the release was made with {name} {wanted}, here is {found}",
-                where=where,
-                hint=hint if number == 0 else "",
-            )
-            for number, (name, (wanted, found)) in enumerate(other.items())
-        )
+    first, *rest = (
+        f"the release was made with {name} {wanted}, here is {found}" for name, (wanted, found) in other.items()
     )
+    raise InputsDifferError(first, where=where, hint=hint, more=tuple(Problem(message=one) for one in rest))
+
+
+def require_targets(said: Manifest, project: Path) -> None:
+    """Raise :class:`ConfigurationError` unless the project in the folder *project* has every target of the release."""
+    known = projects.read(project).settings.targets
+    for built in said.targets:
+        if built.target.name not in known:
+            raise ConfigurationError(
+                f"the release is for the target {built.target.name!r}, which its own commit does not have",
+                where="[tool.release] targets",
+                hint=f"the commit has {', '.join(known)}; ask who published the release how it was built",
+            )
 
 
 def require_locks(said: Manifest, project: Path) -> None:
