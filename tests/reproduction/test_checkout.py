@@ -10,34 +10,15 @@ import pytest
 from buildonce import source as sources
 from buildonce.errors import SourceError
 from buildonce.reproduction import checkout
-from buildonce.system import System
-from buildonce.system.console import SilentProgress
-from buildonce.system.net import Net
 from buildonce.system.run import HostRunner
 from tests import conftest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from buildonce.model import Source
-    from buildonce.system.store import Store
+    from buildonce.system import System
     from tests.conftest import Repository
-
-
-class Notes(SilentProgress):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-
-@pytest.fixture
-def system(store: Store) -> Iterator[System]:
-    net = Net(patience=1)
-    yield System(store=store, net=net, host=HostRunner(), progress=Notes())
-    net.close()
 
 
 @pytest.fixture
@@ -51,7 +32,9 @@ def recorded(repository: Repository, url: str = "") -> Source:
     return dataclasses.replace(found, url=url)
 
 
-def make(source: Source, tmp_path: Path, system: System, root: Path | None = None, chosen: str = "") -> tuple[Path, str]:
+def make(
+    source: Source, tmp_path: Path, system: System, root: Path | None = None, chosen: str = ""
+) -> tuple[Path, str]:
     (tmp_path / "nowhere").mkdir(exist_ok=True)
     into = tmp_path / "work" / "checkout"
     into.parent.mkdir(exist_ok=True)
@@ -62,12 +45,9 @@ def again(project: Path) -> Source:
     return sources.inspect(project, HostRunner(), allow_dirty=False)
 
 
-def notes(system: System) -> list[str]:
-    assert isinstance(system.progress, Notes)
-    return system.progress.notes
-
-
-def test_the_current_folders_repository_is_asked_first(tagged: Repository, tmp_path: Path, system: System) -> None:
+def test_the_current_folders_repository_is_asked_first(
+    tagged: Repository, tmp_path: Path, system: System, notes: list[str]
+) -> None:
     source = recorded(tagged, url="https://git.example.org/never-asked")
     tagged.commit("later", **{"hello.py": "print('later')\n"})
     tagged.write("hello.py", "not committed")
@@ -77,7 +57,7 @@ def test_the_current_folders_repository_is_asked_first(tagged: Repository, tmp_p
     assert place == str(tagged.root)
     assert (project / "hello.py").read_text() == "print('hello')\n"
     assert again(project) == dataclasses.replace(source, url="")
-    assert notes(system) == []
+    assert notes == []
 
 
 def test_another_repository_can_be_named(tagged: Repository, tmp_path: Path, system: System) -> None:
@@ -138,18 +118,22 @@ def test_a_commit_that_only_the_server_still_has(tagged: Repository, tmp_path: P
     assert again(project).commit == source.commit
 
 
-def test_a_tag_that_came_later_is_left_out(repository: Repository, tmp_path: Path, system: System) -> None:
+def test_a_tag_that_came_later_is_left_out(
+    repository: Repository, tmp_path: Path, system: System, notes: list[str]
+) -> None:
     source = recorded(repository)
     repository.git("tag", "v9.9")
 
     project, _ = make(source, tmp_path, system, root=repository.root)
 
     assert again(project).tag == ""
-    assert notes(system) == ["the tag v9.9 is not part of the release: left out of the clone"]
+    assert notes == ["the tag v9.9 is not part of the release: left out of the clone"]
     assert repository.git("tag") == "v9.9"  # in the user's own repository nothing changes
 
 
-def test_a_higher_tag_that_came_later_is_left_out(tagged: Repository, tmp_path: Path, system: System) -> None:
+def test_a_higher_tag_that_came_later_is_left_out(
+    tagged: Repository, tmp_path: Path, system: System, notes: list[str]
+) -> None:
     source = recorded(tagged)
     tagged.git("tag", "v1.0.1")
     tagged.git("tag", "v0.9")
@@ -157,12 +141,12 @@ def test_a_higher_tag_that_came_later_is_left_out(tagged: Repository, tmp_path: 
     project, _ = make(source, tmp_path, system, root=tagged.root)
 
     assert again(project).tag == "v1.0"
-    assert notes(system) == ["the tag v1.0.1 is not part of the release: left out of the clone"]
+    assert notes == ["the tag v1.0.1 is not part of the release: left out of the clone"]
 
 
 @pytest.mark.parametrize("moved", [True, False])
 def test_a_tag_that_moved_or_is_gone_is_set_as_recorded_and_told(
-    moved: bool, tagged: Repository, tmp_path: Path, system: System
+    moved: bool, tagged: Repository, tmp_path: Path, system: System, notes: list[str]
 ) -> None:
     source = recorded(tagged)
     tagged.commit("second")
@@ -171,7 +155,7 @@ def test_a_tag_that_moved_or_is_gone_is_set_as_recorded_and_told(
     project, _ = make(source, tmp_path, system, root=tagged.root)
 
     assert again(project).tag == "v1.0"
-    (note,) = notes(system)
+    (note,) = notes
     assert note.startswith("the tag v1.0 is not on the commit any more")
 
 

@@ -103,9 +103,7 @@ def test_the_releaser_does_not_count(folder: Path, keys: dict[str, Key], trusted
     assert counted(folder, trusted) == ([], [(where, "is by team, whose key signed the release itself")])
 
 
-def test_a_key_that_is_not_trusted_does_not_count(
-    folder: Path, keys: dict[str, Key], trusted: list[PublicKey]
-) -> None:
+def test_a_key_that_is_not_trusted_does_not_count(folder: Path, keys: dict[str, Key], trusted: list[PublicKey]) -> None:
     rebuild(folder, keys["ada"])
     place = rebuild(folder, keys["stranger"])
 

@@ -103,9 +103,9 @@ def _definition(data: bytes) -> dict[str, str]:
     dependencies: Any = definition.pop("resolvedDependencies")
     found = dict(_flat("", definition))
     for one in dependencies:
-        found[str(one.get("uri") if one["name"] != "source" else "source")] = _text(one["digest"])
-        if "uri" not in one:
-            found[one["name"]] = _text(one["digest"])
+        # The source by its name, because its address may end in the commit; a lock has no address.
+        name = one["name"] if one["name"] == "source" else one.get("uri", one["name"])
+        found[str(name)] = _text(one["digest"])
     return found
 
 
