@@ -106,7 +106,7 @@ def test_each_input_that_differs_is_named(signed: Path) -> None:
         "externalParameters.version",
         "internalParameters.umask",
         "new.lock",
-        "pkg:pypi/click@8.1.7?file_name=click-8.1.7.whl",
+        "pkg:pypi/click@8.1.7?file_name=click-8.1.7-py3-none-any.whl",
     ]
     assert found[0] == "externalParameters.version: the release has 9.9, here is 1.2.4.dev5+g1a2b3c4"
     assert found[2].endswith("here is none")
