@@ -172,8 +172,8 @@ def reproduced(report: Report) -> None:
             click.echo(f"\n{one.file}: {found.verdict}{f', first in {found.member}' if found.member else ''}")
             for line in found.lines:
                 click.echo(f"  | {line}")
-            if found.hint:
-                click.echo(f"  likely cause: {found.hint}")
+            for line in found.hint.splitlines():
+                click.echo(f"  likely cause: {line}")
     for name in report.varied:
         click.echo(f"varied {name}", err=True)
     for name in report.not_varied:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from buildonce import manifest, provenance
 from buildonce.errors import ReleaseError, SourceError
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from buildonce.system import System
 
 __all__ = ["Order", "Report", "reproduce"]
+
+_PLACE: Final = ".reproduce."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,9 +146,28 @@ def _attest(order: Order, found: Published) -> Path:
 @contextlib.contextmanager
 def _workplace(root: Path) -> Iterator[Path]:
     """A folder on the disk of the store *root*, gone afterwards with all that build roots have in them."""
-    work = Path(tempfile.mkdtemp(prefix=".reproduce.", dir=root))
-    work.chmod(0o755)
+    for abandoned in root.glob(f"{_PLACE}*"):  # by a run that was killed: nobody holds its lock
+        with _held(abandoned) as free:
+            if free:
+                store.remove(abandoned)
+    new = Path(tempfile.mkdtemp(prefix=".new.", dir=root))
+    new.chmod(0o755)
+    work = root / f"{_PLACE}{new.suffix[1:]}"
     try:
-        yield work
+        with _held(new):  # before it has a name that another run would look at
+            yield new.rename(work)
     finally:
         store.remove(work)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Hold the lock of *folder*; answers whether nobody else does."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(handle)
