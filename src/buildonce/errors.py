@@ -12,6 +12,7 @@ from typing import ClassVar, Self
 __all__ = [
     "BuildError",
     "ConfigurationError",
+    "InputsDifferError",
     "LockError",
     "MissingToolError",
     "Problem",
@@ -97,6 +98,12 @@ class VerificationError(ReleaseError):
     """Bytes are not what they should be: a hash, a signature, a file of an artifact."""
 
     exit_code = 4
+
+
+class InputsDifferError(ReleaseError):
+    """What a release was made from is not what there is to build it again: each problem is one input."""
+
+    exit_code = 6
 
 
 class MissingToolError(ReleaseError):

@@ -89,6 +89,7 @@ def make(
                 "tag": source.tag,
                 "url": source.url,
                 "dirty": source.dirty or "",
+                **({"folder": source.folder} if source.folder else {}),
             },
             "locks": dict(locks),
             "tools": dict(tools),
@@ -153,7 +154,10 @@ def _version(fields: Fields) -> Version:
 
 
 def _source(fields: Fields) -> Source:
-    fields.only("commit", "tree", "epoch", "tag", "url", "dirty")
+    fields.only("commit", "tree", "epoch", "tag", "url", "dirty", *({"folder"} & fields.value.keys()))
+    folder = fields.text("folder") if "folder" in fields.value else ""
+    if "folder" in fields.value and not _is_inside(folder):
+        raise fields.wrong("folder", "does not lead into the repository")
     for key in ("commit", "tree"):
         if not _COMMIT.fullmatch(fields.text(key)):
             raise fields.wrong(key, "is not a git object name of 40 hexadecimal digits")
@@ -164,6 +168,7 @@ def _source(fields: Fields) -> Source:
         tag=fields.text("tag"),
         url=fields.text("url"),
         dirty=statement.digest(fields, "dirty") if fields.text("dirty") else None,
+        folder=folder,
     )
 
 

@@ -107,6 +107,7 @@ class Source:
     url: str  # where the project says that its source is, or ""; never the checkout's origin, which differs by machine
     dirty: Digest | None  # digest of the local changes (--allow-dirty), never publishable; None when clean
     changes: tuple[Change, ...] = ()
+    folder: str = ""  # the project's, below the repository's top, such as "services/orders"; "" for the top itself
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

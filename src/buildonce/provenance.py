@@ -109,7 +109,11 @@ def _asked(stages: Sequence[Stage], artifacts: Sequence[Artifact]) -> dict[str, 
     first = stages[0]
     repository = _repository(first.source)
     return {
-        "source": {"ref": _ref(first.source), **({"uri": repository} if repository else {})},
+        "source": {
+            "ref": _ref(first.source),
+            **({"uri": repository} if repository else {}),
+            **({"folder": first.source.folder} if first.source.folder else {}),
+        },
         "project": first.project.name,
         "version": first.version.pep440,
         "targets": sorted(stage.target.name for stage in stages),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from buildonce.model import Digest
     from buildonce.protocols import Progress, Runner
 
-__all__ = ["History", "export", "history", "inspect"]
+__all__ = ["History", "clone_from", "export", "history", "inspect"]
 
 _SHOWN = 5  # how many files an error names
 _CHANGES = 50  # how many commits a changelog holds
@@ -94,7 +94,7 @@ def export(project_root: Path, source: Source, into: Path, runner: Runner) -> Pa
     git = Git(project_root, runner)
     top = Path(git.line("rev-parse", "--show-toplevel"))
     prefix = git.line("rev-parse", "--show-prefix")
-    _clone(top, source.commit, into, runner)
+    clone_from(top, source.commit, into, runner)
     clone = Git(into, runner, clean=True)
     found = History(
         tags=tuple(_tags(clone, "--points-at=HEAD")),
@@ -226,6 +226,7 @@ def _describe(git: Git, dirty: Digest | None) -> Source:
         url="",
         dirty=dirty,
         changes=_changes(git, f"{since}HEAD"),
+        folder=git.line("rev-parse", "--show-prefix").rstrip("/"),
     )
 
 
@@ -250,7 +251,11 @@ def _one_line(text: str) -> str:
     return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
 
 
-def _clone(top: Path, commit: str, into: Path, runner: Runner) -> None:
+def clone_from(top: Path, commit: str, into: Path, runner: Runner) -> None:
+    """Check out *commit* of the repository *top*, with its submodules and the tags that it reaches, in the new *into*.
+
+    Raises :class:`SourceError` for a submodule that is not there, :class:`BuildError` for what git refuses.
+    """
     into.mkdir(parents=True)
     clone = Git(into, runner, clean=True)
     hashing = Git(top, runner).line("rev-parse", "--show-object-format")
@@ -280,7 +285,7 @@ def _clone(top: Path, commit: str, into: Path, runner: Runner) -> None:
                 hint="git submodule update --init --recursive",
             )
         (into / path).rmdir()
-        _clone(top / path, pinned, into / path, runner)
+        clone_from(top / path, pinned, into / path, runner)
 
 
 def _submodules(git: Git) -> Iterable[tuple[str, str]]:

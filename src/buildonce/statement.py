@@ -24,6 +24,7 @@ __all__ = [
     "CYCLONEDX",
     "PROVENANCE",
     "RELEASE",
+    "SUMMARY",
     "Statement",
     "digest",
     "file_name",
@@ -37,6 +38,7 @@ __all__ = [
 TYPE: Final = "https://in-toto.io/Statement/v1"
 RELEASE: Final = "https://in-toto.io/attestation/release/v0.1"
 PROVENANCE: Final = "https://slsa.dev/provenance/v1"
+SUMMARY: Final = "https://slsa.dev/verification_summary/v1"
 CYCLONEDX: Final = "https://cyclonedx.org/bom"
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from buildonce import proof
 from buildonce.errors import ReleaseError, VerificationError
 from buildonce.signing import PublicKey, release, sums
+from buildonce.signing.attestations import PLACE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,24 +21,24 @@ if TYPE_CHECKING:
     from buildonce.signing.release import Verified
     from buildonce.system import System
 
-__all__ = ["trusted", "verify"]
+__all__ = ["signed", "trusted", "verify"]
 
 
-def trusted(keys: Sequence[Path], home: Path) -> tuple[PublicKey, ...]:
-    """The public keys in *keys*; with none given, those of this user in *home*."""
+def trusted(keys: Sequence[Path], home: Path, *, option: str = "--key") -> tuple[PublicKey, ...]:
+    """The public keys in *keys*; with none given, those of this user in *home*. *option* is how they are given."""
     places = keys or sorted(home.glob("*.pub"))
     found = tuple(PublicKey.load(place) for place in places if not place.name.endswith(".ssh.pub"))
     if not found:
         raise ReleaseError(
             "no key is trusted here, so no signature means anything",
             where=str(home),
-            hint="name the signer's public key with --key",
+            hint=f"name the signer's public key with {option}",
         )
     return found
 
 
-def verify(folder: Path, keys: Sequence[PublicKey], system: System) -> Verified:
-    """Check everything in the release *folder*.
+def verify(folder: Path, keys: Sequence[PublicKey], system: System, *, reproduced: int = 0) -> Verified:
+    """Check everything in the release *folder*, and that so many of *keys* attest that they *reproduced* it.
 
     Raises :class:`buildonce.errors.VerificationError` naming the file that is not as it was signed or built.
     """
@@ -48,7 +49,8 @@ def verify(folder: Path, keys: Sequence[PublicKey], system: System) -> Verified:
             hint="name the folder of a release, such as dist/NAME-VERSION",
         )
     system.progress.step("signatures and digests")
-    verified = _signed(folder, keys)
+    verified = signed(folder, keys)
+    _require_rebuilds(verified, reproduced)
     artifacts = [replace(artifact, path=folder / artifact.file) for artifact in verified.manifest.artifacts]
     system.progress.step(f"compare {len(artifacts)} artifacts with the Tree")
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -56,9 +58,10 @@ def verify(folder: Path, keys: Sequence[PublicKey], system: System) -> Verified:
     return verified
 
 
-def _signed(folder: Path, keys: Sequence[PublicKey]) -> Verified:
+def signed(folder: Path, keys: Sequence[PublicKey], *, whole: bool = True) -> Verified:
+    """The signatures and digests of the release *folder*; unless *whole*, of its documents alone."""
     try:
-        return release.verify(folder, keys)
+        return release.verify(folder, keys) if whole else release.documents(folder, keys)
     except VerificationError as error:
         first = error.problems[0]
         raise VerificationError(
@@ -66,6 +69,20 @@ def _signed(folder: Path, keys: Sequence[PublicKey]) -> Verified:
             where=str(folder),
             hint=first.hint or "do not install it: fetch the release again from where it was published",
         ) from error
+
+
+def _require_rebuilds(verified: Verified, wanted: int) -> None:
+    """Raise unless *wanted* trusted keys, other than the releaser's, attest a rebuild."""
+    found = verified.rebuilds
+    if len(found.by) >= wanted:
+        return
+    who = f": {', '.join(one.name for one in found.by)}" if found.by else ""
+    raise VerificationError(
+        f"reproduced by {len(found.by)} trusted keys{who}, not by {wanted}",
+        where=PLACE,
+        hint="ask others for `release reproduce --sign`, and name their public keys with --key",
+        more=found.refused,
+    )
 
 
 def _prove(artifact: Artifact, manifest: Manifest) -> None:

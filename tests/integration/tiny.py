@@ -122,6 +122,7 @@ class User:
     index: Index
     server: FileServer  # for files that have to come in a certain way
     environment: dict[str, str] = field(default_factory=dict)
+    patience: float = 120  # seconds that a command may take
 
     def __post_init__(self) -> None:
         mine = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "GIT_"))}
@@ -249,7 +250,7 @@ class User:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=self.patience,
         )
         print(*arguments, "ended with", done.returncode, done.stdout, done.stderr, sep="\n")
         return Ended(done.returncode, done.stdout, done.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from buildonce.locking import Locked
     from buildonce.model import Artifact, Release
     from buildonce.planning import Plan
+    from buildonce.reproduction import Report
     from buildonce.roots import Removed, Root
     from buildonce.signing.release import Verified
 
@@ -27,6 +29,8 @@ __all__ = [
     "release",
     "release_json",
     "removed",
+    "reproduced",
+    "reproduced_json",
     "roots",
     "size",
     "table",
@@ -138,6 +142,10 @@ def verified(found: Verified) -> None:
     click.echo(f"{manifest.name} {manifest.version.pep440} of commit {manifest.source.commit[:12]}", err=True)
     for signer in found.signers:
         click.echo(f"signed by {signer.name} {signer.keyid}", err=True)
+    for rebuilder in found.rebuilds.by:
+        click.echo(f"reproduced by {rebuilder.name} {rebuilder.keyid}", err=True)
+    for one in found.rebuilds.refused:
+        click.echo(f"not counted: {one.where} {one.message}", err=True)
 
 
 def verified_json(found: Verified) -> dict[str, Any]:
@@ -148,6 +156,8 @@ def verified_json(found: Verified) -> dict[str, Any]:
         "version": manifest.version.pep440,
         "commit": manifest.source.commit,
         "signers": [{"name": signer.name, "keyid": signer.keyid} for signer in found.signers],
+        "reproduced_by": [{"name": one.name, "keyid": one.keyid} for one in found.rebuilds.by],
+        "not_counted": [{"where": one.where, "message": one.message} for one in found.rebuilds.refused],
         "artifacts": [_artifact_json(artifact) for artifact in manifest.artifacts],
     }
 
@@ -179,3 +189,58 @@ def removed(found: Removed, *, dry_run: bool) -> None:
     if found.containers:
         click.echo(f"{found.containers} containers that killed builds had left in the Docker engine", err=True)
     click.echo(f"{size(found.size)} {'would be ' if dry_run else ''}removed", err=True)
+
+
+def _short(digest: str) -> str:
+    return f"{digest[:16]}…" if digest else "none"
+
+
+def reproduced(report: Report) -> None:
+    """Each file as it was published and as it was built now; what is different, and what that looks like."""
+    rows = [(one.file, _short(one.expected), _short(one.found), "SAME" if one.same else "DIFF") for one in report.files]
+    click.echo(f"recipe {report.recipe}: the inputs are the same")
+    click.echo(table(("artifact", "expected", "got", ""), rows))
+    for one in report.files:
+        if found := one.difference:
+            click.echo(f"\n{one.file}: {found.verdict}{f', first in {found.member}' if found.member else ''}")
+            for line in found.lines:
+                click.echo(f"  | {line}")
+            for line in found.hint.splitlines():
+                click.echo(f"  likely cause: {line}")
+    for name in report.varied:
+        click.echo(f"varied {name}", err=True)
+    for name in report.not_varied:
+        click.echo(f"not varied, because this machine cannot: {name}", err=True)
+    if report.identical:
+        click.echo(
+            f"{report.name} {report.version} of commit {report.commit[:12]} is reproduced: every byte is the same",
+            err=True,
+        )
+    if report.attestation:
+        click.echo(f"attested in {report.attestation}", err=True)
+
+
+def reproduced_json(report: Report) -> dict[str, Any]:
+    """The result of ``release reproduce --json``."""
+    return {
+        "name": report.name,
+        "version": report.version,
+        "commit": report.commit,
+        "source": report.source,
+        "recipe": report.recipe,
+        "identical": report.identical,
+        "files": [
+            {
+                "file": one.file,
+                "expected": one.expected or None,
+                "got": one.found or None,
+                "same": one.same,
+                "difference": asdict(one.difference) if one.difference else None,
+            }
+            for one in report.files
+        ],
+        "varied": list(report.varied),
+        "not_varied": list(report.not_varied),
+        "kept": str(report.kept) if report.kept else None,
+        "attestation": str(report.attestation) if report.attestation else None,
+    }

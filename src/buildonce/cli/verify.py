@@ -21,10 +21,17 @@ __all__ = ["command"]
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A public key to trust.",
+    help="A public key to trust; may be given again.",
+)
+@click.option(
+    "--reproduced",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Also ask for rebuilds attested by N trusted keys, not counting the releaser's.",
 )
 @common
-def command(*, options: Common, folder: Path, keys: tuple[Path, ...]) -> None:
+def command(*, options: Common, folder: Path, keys: tuple[Path, ...], reproduced: int) -> None:
     """Check the release in DIR: signatures, digests, SBOM, provenance, and every artifact against the Tree.
 
     Without --key the keys of this user are trusted: the configured one and the workstation's.
@@ -33,7 +40,9 @@ def command(*, options: Common, folder: Path, keys: tuple[Path, ...]) -> None:
     from buildonce.cli import show
 
     with system(options) as machine:
-        verified = verification.verify(options.root / folder, verification.trusted(keys, home()), machine)
+        verified = verification.verify(
+            options.root / folder, verification.trusted(keys, home()), machine, reproduced=reproduced
+        )
     if options.json:
         click.echo(json.dumps(show.verified_json(verified), indent=2))
     else:

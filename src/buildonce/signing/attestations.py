@@ -1,5 +1,5 @@
 """The signed statements of a release: ``attestations/<signer>/{release,provenance,sbom}.sigstore.json``, a
-folder for each signer.
+folder for each signer. Who rebuilt it has ``vsa.sigstore.json`` as well: :mod:`buildonce.signing.rebuilds`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from buildonce.signing.keys import Key
     from buildonce.signing.public import PublicKey
 
-__all__ = ["PLACE", "SBOM", "signers", "write"]
+__all__ = ["PLACE", "PROVENANCE", "SBOM", "VSA", "signers", "write"]
 
 PLACE: Final = "attestations"
 SBOM: Final = "sbom.cdx.json"
 _SUFFIX: Final = ".sigstore.json"
+PROVENANCE: Final = f"provenance{_SUFFIX}"
+VSA: Final = f"vsa{_SUFFIX}"
 
 
 def write(release: Path, said: Manifest, key: Key, mode: Mode) -> None:
@@ -64,7 +66,7 @@ def _signer(release: Path, place: str, said: Manifest, find: Callable[[str], Pub
     """The trusted key that signed the three statements in *place*; None when they name a key that is not
     trusted.
     """
-    folder.require_only(release, place, {f"{name}{_SUFFIX}" for name in _CHECKS})
+    folder.require_only(release, place, {VSA, *(f"{name}{_SUFFIX}" for name in _CHECKS)})
     envelopes = {name: _envelope(release, f"{place}/{name}{_SUFFIX}") for name in _CHECKS}
     keyids = {envelope.keyid for envelope in envelopes.values()}
     if len(keyids) != 1:

@@ -8,13 +8,14 @@ a folder below ``attestations/``.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from buildonce import manifest, provenance, statement
 from buildonce.errors import ReleaseError, VerificationError
-from buildonce.signing import attestations, folder, openpgp, raw, sshsig, sums
+from buildonce.signing import attestations, folder, openpgp, raw, rebuilds, sshsig, sums
+from buildonce.signing.rebuilds import Rebuilds
 from buildonce.system import files
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from buildonce.signing.keys import Key
     from buildonce.signing.public import PublicKey
 
-__all__ = ["Verified", "attest", "sign", "verify"]
+__all__ = ["FORMS", "Verified", "attest", "documents", "sign", "verify"]
 
 _LOGS: Final = "log"
 _DOCUMENTS: Final = (manifest.FILE, provenance.FILE, attestations.SBOM)
 _MOST_SIGNATURE_BYTES: Final = 64 << 10
-_FORMS: Final[dict[str, Callable[[bytes, bytes, PublicKey], object]]] = {
+FORMS: Final[dict[str, Callable[[bytes, bytes, PublicKey], object]]] = {
     f"{sums.FILE}.sig": raw.verify,
     f"{sums.FILE}.sshsig": sshsig.verify,
     f"{sums.FILE}.asc": openpgp.read,
@@ -44,13 +45,15 @@ class Verified:
     """A release whose every byte was signed by each of *signers* (a key counts once).
 
     *others* are folders of attestations by keys that are not trusted: neither believed nor an error.
-    *files* is what ``SHA256SUMS`` lists.
+    *files* is what ``SHA256SUMS`` lists, with the digests; *releasers* are those of the trusted keys that signed it.
     """
 
     manifest: Manifest
     signers: tuple[PublicKey, ...]
     others: tuple[str, ...]
-    files: tuple[str, ...]
+    files: Mapping[str, Digest]
+    releasers: tuple[PublicKey, ...]
+    rebuilds: Rebuilds = field(default_factory=Rebuilds)
 
 
 def sign(release: Path, key: Key, *, mode: Mode = "workstation") -> None:
@@ -82,13 +85,9 @@ def verify(release: Path, trusted: Sequence[PublicKey]) -> Verified:
 
     Raises :class:`VerificationError` that names the first file that is not as it was signed.
     """
-    if not trusted:
-        raise ReleaseError("no key to verify with", hint="name the signer's public key with --key NAME.pub")
-    listing = folder.read(release, sums.FILE)
-    _require_signatures(release, listing, trusted)
-    said = _manifest(release, listing)
-    listed = sums.read(listing)
-    folder.require_only(release, ".", {*listed, sums.FILE, *_FORMS, attestations.PLACE, _LOGS})
+    found = documents(release, trusted)
+    said, listed = found.manifest, found.files
+    folder.require_only(release, ".", {*listed, sums.FILE, *FORMS, attestations.PLACE, _LOGS})
     _require_digests(release, listed)
     signers, others = attestations.signers(release, said, trusted)
     if not signers:
@@ -97,17 +96,31 @@ def verify(release: Path, trusted: Sequence[PublicKey]) -> Verified:
             where=attestations.PLACE,
             hint=_trusted(trusted),
         )
-    return Verified(manifest=said, signers=signers, others=others, files=tuple(listed))
+    built_again = rebuilds.count(release, said, signers=signers, releasers=found.releasers, trusted=trusted)
+    return replace(found, signers=signers, others=others, rebuilds=built_again)
 
 
-def _require_signatures(release: Path, listing: bytes, trusted: Sequence[PublicKey]) -> None:
-    """Raise unless every form is a signature by a trusted key over *listing*."""
-    wrong = [
-        name
-        for name, check in _FORMS.items()
-        if not _is_signed(partial(check, folder.read(release, name, _MOST_SIGNATURE_BYTES), listing), trusted)
-    ]
-    if len(wrong) == len(_FORMS):
+def documents(release: Path, trusted: Sequence[PublicKey]) -> Verified:
+    """What the signed documents in *release* say, when the artifacts and the attestations are not all there.
+
+    Artifacts are not looked at. Raises :class:`VerificationError` as :func:`verify` does.
+    """
+    if not trusted:
+        raise ReleaseError("no key to verify with", hint="name the signer's public key with --key NAME.pub")
+    listing = folder.read(release, sums.FILE)
+    releasers = _releasers(release, listing, trusted)
+    said = _manifest(release, listing)
+    return Verified(manifest=said, signers=releasers, others=(), files=sums.read(listing), releasers=releasers)
+
+
+def _releasers(release: Path, listing: bytes, trusted: Sequence[PublicKey]) -> tuple[PublicKey, ...]:
+    """Who signed *listing*. Raises unless every form is a signature by a trusted key."""
+    by = {
+        name: _signed_by(partial(check, folder.read(release, name, _MOST_SIGNATURE_BYTES), listing), trusted)
+        for name, check in FORMS.items()
+    }
+    wrong = [name for name, public in by.items() if public is None]
+    if len(wrong) == len(FORMS):
         raise VerificationError(
             "no trusted key signed it, or it was changed since", where=sums.FILE, hint=_trusted(trusted)
         )
@@ -115,15 +128,16 @@ def _require_signatures(release: Path, listing: bytes, trusted: Sequence[PublicK
         raise VerificationError(
             f"is not a signature over {sums.FILE} by a trusted key", where=wrong[0], hint=_trusted(trusted)
         )
+    return tuple(dict.fromkeys(public for public in by.values() if public))
 
 
-def _is_signed(check: Callable[[PublicKey], object], trusted: Sequence[PublicKey]) -> bool:
-    """Whether one of *trusted* passes *check*. All are tried: what a file says of its signer is no proof."""
+def _signed_by(check: Callable[[PublicKey], object], trusted: Sequence[PublicKey]) -> PublicKey | None:
+    """The one of *trusted* that passes *check*. All are tried: what a file says of its signer is no proof."""
     for public in trusted:
         with contextlib.suppress(VerificationError):
             check(public)
-            return True
-    return False
+            return public
+    return None
 
 
 def _trusted(trusted: Sequence[PublicKey]) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from buildonce.model import Digest
 
-__all__ = ["Store"]
+__all__ = ["Store", "remove"]
 
 _VALUE: Final = "value.json"
 
@@ -76,6 +76,15 @@ class Store:
             moved.replace(path)
         return path
 
+    def fetched_only(self, root: Path) -> Store:
+        """A store in the new folder *root* that has this one's files (by sha256, checked when read) and adds to them,
+        and nothing that was made of them. The caller removes it.
+        """
+        (self.root / "files").mkdir(parents=True, exist_ok=True)
+        root.mkdir()
+        (root / "files").symlink_to(self.root / "files")
+        return Store(root)
+
     def folder(
         self, kind: str, key: Digest, make: Callable[[Path], None], *, quick: bool = False, hold: bool = False
     ) -> Path:
@@ -119,13 +128,13 @@ class Store:
                 return False
             for told in path.parent.glob(f"{path.name}.*"):
                 told.unlink()
-            _remove(path)
+            remove(path)
             _holder(path).unlink()
         return True
 
     def _make(self, path: Path, make: Callable[[Path], None], *, quick: bool) -> None:
         _listed(path).unlink(missing_ok=True)
-        _remove(path)
+        remove(path)
         with files.scratch(path.parent, path.name[:12]) as aside:
             made = aside / "made"
             made.mkdir(mode=0o755)
@@ -189,7 +198,7 @@ def _row(entry: os.DirEntry[str], prefix: int, *, quick: bool) -> list[str | int
         return [path, mode, hashlib.file_digest(stream, "sha256").hexdigest()]
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Remove a folder, if it is there, even when something inside has no write permission."""
     for folder, _, _ in os.walk(path):
         Path(folder).chmod(0o755)
