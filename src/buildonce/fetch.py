@@ -191,9 +191,7 @@ class _Batch:
     def _brings(self, vault: Vault, file: RemoteFile, part: Path) -> bool:
         """Whether *part* now has the right bytes, from *vault*."""
         try:
-            return self._checked(
-                part, file, lambda: vault.bring(file, part, came=self._counter(file), stop=self._stop)
-            )
+            return self._checked(part, file, lambda: vault.bring(file, part, came=self._counter(file), stop=self._stop))
         except VerificationError as error:
             self._sources.refuse(vault, error)
         except ReleaseError as error:

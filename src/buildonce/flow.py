@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from buildonce import inputs, proof, seal, staging, vault, workbench, workplace
 from buildonce import lock as locks
 from buildonce import project as projects
-from buildonce import proof, seal, staging, workbench, workplace
 from buildonce import source as sources
 from buildonce import target as targets
 from buildonce.builders.registry import BUILDERS
-from buildonce.errors import ConfigurationError
+from buildonce.errors import ConfigurationError, ReleaseError
 from buildonce.model import FORMATS, Release
 from buildonce.system import files
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from buildonce.lock import Lock
     from buildonce.model import Artifact, Format, Source, Target
     from buildonce.project import Project
     from buildonce.provenance import Mode
@@ -49,6 +50,7 @@ class Order:
     key: str  # the signing key's file; "" for the configured one, or this machine's own
     keys: Path  # where this user's keys are
     passphrase: Callable[[], bytes]  # asked only for a protected key
+    offline: bool = False  # nothing but the store and the vaults is asked for inputs
     mode: Mode = "workstation"  # the kind of machine this is, as the provenance tells
 
 
@@ -61,9 +63,11 @@ def build(order: Order, system: System) -> Release:
     project = projects.read(order.root)  # pyproject.toml and [tool.release]: all problems at once
     lock = locks.read(project)  # refused when missing or stale; never resolves
     wanted = _wanted(order, project)
+    system = replace(system, vaults=vault.configured(project, system.net), offline=order.offline)
     source = _source(order, project, system)  # the commit: clean, not shallow
     key = _key(order, project, system)  # before the long work: a wrong passphrase is told at once
     with workplace.opened(order.out, project.name, system.store) as work:
+        inputs.require(project, lock, wanted.targets, system)  # offline: all that is missing is told at once
         logs, into = work / workplace.LOGS, work / "release"
         benches = [workbench.prepare(target, lock, system) for target in wanted.targets]  # the network ends here
         # version, sdist and wheel: once for all targets
@@ -76,6 +80,8 @@ def build(order: Order, system: System) -> Release:
         logs.replace(into / "log")
         final = order.out / f"{project.name}-{own.version.pep440}"
         files.replace_folder(into, final)
+    if order.mode == "ci" and not order.offline:
+        _keep_inputs(project, lock, final, system)
     return Release(
         name=project.name, version=own.version.pep440, commit=source.commit, folder=final, artifacts=artifacts
     )
@@ -109,6 +115,22 @@ def _source(order: Order, project: Project, system: System) -> Source:
 
 def _key(order: Order, project: Project, system: System) -> Key:
     return seal.key(order.key, project, home=order.keys, passphrase=order.passphrase, system=system)
+
+
+def _keep_inputs(project: Project, lock: Lock, made: Path, system: System) -> None:
+    """Put the inputs into the vaults that this user may write: mirrors rotate."""
+    for one in vault.writable(system.vaults):
+        try:
+            inputs.keep(project, lock, [one], system, thorough=False)
+        except vault.DeniedError as error:
+            system.progress.note(f"inputs are not kept in {one.name}: {error}")
+        except ReleaseError as error:
+            problem = error.problems[0]
+            raise ReleaseError(
+                f"the release is made, but its inputs are not kept in {one.name}: {problem.message}",
+                where=problem.where or str(made),
+                hint=problem.hint or f"run `{inputs.KEEP}` when the vault is there again",
+            ) from error
 
 
 def _build_all(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from buildonce.model import Command, Outcome, RemoteFile
+    from buildonce.model import Command, Digest, Outcome, RemoteFile
 
 __all__ = ["Progress", "Runner", "Vault"]
 
@@ -62,4 +62,8 @@ class Vault(Protocol):
         :class:`buildonce.errors.ReleaseError` when the vault as a whole is of no use now, and OSError when *part*
         cannot be written.
         """
+        ...
+
+    def listing(self, digest: Digest) -> bytes | None:
+        """The JSON that lists all that it keeps for the lock *digest*, or None when it keeps nothing for that."""
         ...

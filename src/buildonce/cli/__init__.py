@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "plan": "Show what build would do and what is stored already.",
     "build": "Build every format from the lock, prove them equal, sign them.",
     "verify": "Check a release: signatures, digests, every artifact against the Tree.",
+    "bundle": "Keep all that a release is built from, for when its upstreams are gone.",
     "key": "Make a signing key, or show how others verify with it.",
     "doctor": "Say what this machine lacks, and the line that installs it.",
     "completion": "Print the shell completion script.",

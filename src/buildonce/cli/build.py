@@ -35,6 +35,9 @@ __all__ = ["command"]
 )
 @click.option("--allow-dirty", is_flag=True, help="Build local changes too; the version can never be published.")
 @click.option("--key", "key", metavar="FILE", help="The signing key, instead of the configured one.")
+@click.option(
+    "--offline", is_flag=True, help="Take inputs from the store and the vaults only, and say what is missing."
+)
 @common
 def command(
     *,
@@ -44,6 +47,7 @@ def command(
     out: Path,
     allow_dirty: bool,
     key: str | None,
+    offline: bool,
 ) -> None:
     """Build every format from the lock, prove them equal, sign them.
 
@@ -62,6 +66,7 @@ def command(
         key=chosen_key(key),
         keys=home(),
         passphrase=passphrase,
+        offline=offline,
         mode="ci" if os.environ.get("CI") else "workstation",
     )
     with system(options) as machine:

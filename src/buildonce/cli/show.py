@@ -11,6 +11,7 @@ from buildonce import target as targets
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from buildonce.bundling import Bundled
     from buildonce.doctoring import Finding
     from buildonce.locking import Locked
     from buildonce.model import Artifact, Release
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from buildonce.signing.release import Verified
 
 __all__ = [
+    "bundled",
+    "bundled_json",
     "findings",
     "locked",
     "locked_json",
@@ -145,4 +148,28 @@ def verified_json(found: Verified) -> dict[str, Any]:
         "commit": manifest.source.commit,
         "signers": [{"name": signer.name, "keyid": signer.keyid} for signer in found.signers],
         "artifacts": [_artifact_json(artifact) for artifact in manifest.artifacts],
+    }
+
+
+def bundled(made: Bundled) -> None:
+    """Where the inputs are kept now."""
+    if made.bundle:
+        click.echo(f"{made.bundle}: {made.files} inputs, {size(made.size)}")
+    for kept in made.kept:
+        new = f"{kept.added} new ({size(kept.added_bytes)})" if kept.added else "all of them were there"
+        click.echo(f"{kept.vault}: {kept.files} inputs, {new}")
+
+
+def bundled_json(made: Bundled) -> dict[str, Any]:
+    """The result of ``release bundle --json``."""
+    return {
+        "name": made.name,
+        "lock": made.lock,
+        "files": made.files,
+        "size": made.size,
+        "bundle": str(made.bundle) if made.bundle else None,
+        "vaults": [
+            {"vault": kept.vault, "files": kept.files, "added": kept.added, "added_bytes": kept.added_bytes}
+            for kept in made.kept
+        ],
     }

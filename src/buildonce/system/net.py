@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["Answer", "Interrupted", "Net", "Refused", "shown"]
+__all__ = ["Answer", "Interrupted", "Net", "RefusedError", "shown"]
 
 _CHUNK = 1 << 17
 _LARGEST_DOCUMENT = 64 << 20
@@ -38,7 +38,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error: somebody asked for i
     """The download was told to stop; what came so far is kept."""
 
 
-class Refused(ReleaseError):
+class RefusedError(ReleaseError):
     """The server answered, and its answer is no: *status* says which no."""
 
     def __init__(self, message: str, *, status: int, where: str, hint: str = "") -> None:
@@ -81,6 +81,10 @@ class Net:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def pause_after(self, failures: int) -> float:
+        """How many seconds to wait after so many failures in a row."""
+        return min(self._pause * 2.0 ** (failures - 1), _LONGEST_PAUSE)
 
     def read(self, url: str, *, accept: str = "*/*") -> bytes:
         """A small document; *accept* is a header. Raises :class:`ReleaseError` when it cannot be had."""
@@ -161,7 +165,7 @@ class Net:
         *came* hears how many bytes the part has, after each piece. Ends as soon as there are more than *size*
         bytes: the caller sees the wrong size. With *headers* (of a protocol), the netrc file has no say.
 
-        Raises :class:`Refused` when the server says no, :class:`ReleaseError`, with the part kept, when the
+        Raises :class:`RefusedError` when the server says no, :class:`ReleaseError`, with the part kept, when the
         network fails, OSError when the disk does, and :class:`Interrupted` when *stop* is set.
         """
         stop = stop or threading.Event()
@@ -205,7 +209,7 @@ class Net:
                 if failures >= patience or _is_hopeless(error):
                     raise _failure(url, error) from error
                 after = error.after if isinstance(error, _Again) else 0.0
-                if stop.wait(min(max(self._pause * 2 ** (failures - 1), after), _LONGEST_PAUSE)):
+                if stop.wait(min(max(self.pause_after(failures), after), _LONGEST_PAUSE)):
                     raise Interrupted from error
 
     @contextlib.contextmanager
@@ -223,7 +227,7 @@ class Net:
                 raise _busy(response)
             if not response.is_success and response.status_code != _NOT_THIS_RANGE:
                 code = response.status_code
-                raise Refused(_says(response), status=code, where=shown(url), hint=_HINTS.get(code, ""))
+                raise RefusedError(_says(response), status=code, where=shown(url), hint=_HINTS.get(code, ""))
             yield response
 
     def _connected(self) -> httpx.Client:
