@@ -42,7 +42,7 @@ class MissingError(ReleaseError):
 
     def __init__(self, missing: Sequence[RemoteFile], troubles: Sequence[str]) -> None:
         super().__init__(
-            f"{len(missing)} files are neither in the store nor in a vault",
+            f"{_count(len(missing))} neither in the store nor in a vault",
             where="; ".join(troubles),
             hint="run it once without --offline, or name the vault that has them in BUILDONCE_VAULT",
         )
@@ -72,6 +72,10 @@ def fetch(
     store.make_sure_it_can_be_written()
     (store.root / "parts").mkdir(exist_ok=True)
     return _Batch(wanted, store, net, _Sources(vaults, offline=offline)).run(progress)
+
+
+def _count(number: int) -> str:
+    return "1 file is" if number == 1 else f"{number} files are"
 
 
 class _Nowhere(Exception):  # noqa: N818 - an answer, not an error: all such are told at once

@@ -87,8 +87,6 @@ class FolderVault:
         The listing comes last: where it is, all is. Raises :class:`DeniedError` when this user may not write here,
         :class:`ReleaseError` when the disk is full; no file is ever there by half.
         """
-        if not thorough and self.listing(contents.digest) == contents.listing:
-            return Kept(vault=self.name, files=len(contents.inputs), added=0, added_bytes=0)
         self._require()
         amount = Amount(contents.size, lambda done, total: progress.advance("keeping", done, total))
         with self._explained(), self._aside() as aside:

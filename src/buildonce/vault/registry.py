@@ -69,14 +69,14 @@ class RegistryVault:
                     return answer
         raise VerificationError(f"the manifest {_tag(digest)} has no listing of inputs", where=self.name)
 
-    def keep(self, contents: Contents, progress: Progress, *, thorough: bool) -> Kept:
-        """Send what is not there; the manifest comes last. With *thorough*, the registry is asked for every blob.
+    def keep(self, contents: Contents, progress: Progress, *, thorough: bool) -> Kept:  # noqa: ARG002 - others look
+        """Send what is not there; the manifest comes last. *thorough* changes nothing: a registry knows its blobs.
 
         Raises :class:`DeniedError` when this user may not push, :class:`ReleaseError` when the registry cannot be
         reached. What was sent until then need not be sent again.
         """
         try:
-            return self._keep(contents, progress, thorough=thorough)
+            return self._keep(contents, progress)
         except RefusedError as error:
             if error.status not in _DENIED:
                 raise
@@ -85,11 +85,9 @@ class RegistryVault:
                 f"the vault cannot be written by this user: {problem.message}", where=self.name, hint=problem.hint
             ) from error
 
-    def _keep(self, contents: Contents, progress: Progress, *, thorough: bool) -> Kept:
+    def _keep(self, contents: Contents, progress: Progress) -> Kept:
         before = self._registry.manifest(_tag(contents.digest))
         wanted = [_descriptor(one) for one in contents.inputs]
-        if not thorough and before is not None and _digests(self._layers(before)) >= {one.digest for one in wanted}:
-            return Kept(vault=self.name, files=len(contents.inputs), added=0, added_bytes=0)
         added = self._send(contents, progress)
         registry = self._registry
         listing = registry.push_bytes(contents.listing, _LISTING_TYPE)
@@ -109,7 +107,9 @@ class RegistryVault:
             "config": registry.push_bytes(EMPTY, _EMPTY_TYPE).json(),
             "layers": layers,
         }
-        registry.push_manifest(canonical.dump(manifest), _tag(contents.digest))
+        data = canonical.dump(manifest)
+        if data != before:
+            registry.push_manifest(data, _tag(contents.digest))
         return Kept(
             vault=self.name, files=len(contents.inputs), added=len(added), added_bytes=sum(one.size for one in added)
         )
