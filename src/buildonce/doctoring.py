@@ -6,15 +6,19 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from buildonce import buildroot
+from buildonce import buildroot, inputs, vault
+from buildonce import lock as locks
 from buildonce import project as projects
-from buildonce.errors import MissingToolError, ReleaseError
+from buildonce.errors import LockError, MissingToolError, ReleaseError
 from buildonce.system.run import PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from buildonce.model import Digest
+    from buildonce.project import Project
+    from buildonce.protocols import Vault
     from buildonce.system import System
 
 __all__ = ["Finding", "examine"]
@@ -66,8 +70,45 @@ def _findings(root: Path, system: System) -> Iterator[Finding]:
     what = "pyproject.toml and [tool.release]"
     if (root / "pyproject.toml").is_file():
         yield _attempt("project", what, lambda: projects.read(root), str(root))
+        yield from _vaults(root, system)
     else:
         yield Finding(name="project", state="optional", needed_for=what, detail=f"none in {root}")
+
+
+def _vaults(root: Path, system: System) -> Iterator[Finding]:
+    """Whether every configured vault can be reached, and has the inputs of the present lock."""
+    what = "rebuilding when upstreams are gone"
+    try:
+        project = projects.read(root)
+        vaults = vault.configured(project, system.net)
+    except ReleaseError as error:
+        if "vault" in error.problems[0].where.lower():  # the project itself was looked at before
+            yield Finding(
+                name="vault", state="wrong", needed_for=what, detail=str(error), remedy=error.problems[0].hint
+            )
+        return
+    for one in vaults:
+        yield _vault(one, project, what)
+
+
+def _vault(one: Vault, project: Project, what: str) -> Finding:
+    try:
+        kept = one.listing(_lock_digest(project)) is not None
+    except ReleaseError as error:
+        problem = error.problems[0]
+        detail = f"{one.name}: {problem.message}"
+        return Finding(name="vault", state="wrong", needed_for=what, detail=detail, remedy=problem.hint)
+    if kept:
+        return Finding(name="vault", state="ok", needed_for=what, detail=f"{one.name} has the inputs of this lock")
+    detail = f"{one.name} has not the inputs of this lock"
+    return Finding(name="vault", state="optional", needed_for=what, detail=detail, remedy=inputs.KEEP)
+
+
+def _lock_digest(project: Project) -> Digest:
+    try:
+        return vault.lock_digest(locks.read(project).files)
+    except LockError:
+        return vault.lock_digest({})  # no lock yet: nothing is kept for it
 
 
 def _program(program: _Program) -> Finding:

@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from buildonce import buildroot, proof, seal, staging, workbench, workplace
+from buildonce import buildroot, inputs, proof, seal, staging, vault, workbench, workplace
 from buildonce import lock as locks
 from buildonce import project as projects
 from buildonce import source as sources
 from buildonce import target as targets
 from buildonce.builders.registry import BUILDERS
+from buildonce.errors import ReleaseError
 from buildonce.model import FORMATS, Release
 from buildonce.system import files
 
@@ -52,6 +53,7 @@ class Order:
     passphrase: Callable[[], bytes]  # asked only for a protected key
     runner: RunnerName = "auto"  # how programs are run in the build root
     limit: float = buildroot.LIMIT  # seconds that a step in it may take
+    offline: bool = False  # nothing but the store and the vaults is asked for inputs
     mode: Mode = "workstation"  # the kind of machine this is, as the provenance tells
 
 
@@ -64,9 +66,11 @@ def build(order: Order, system: System) -> Release:
     project = projects.read(order.root)  # pyproject.toml and [tool.release]: all problems at once
     lock = locks.read(project)  # refused when missing or stale; never resolves
     wanted = _wanted(order, project)
+    system = replace(system, vaults=vault.configured(project, system.net), offline=order.offline)
     source = _source(order, project, system)  # the commit: clean, not shallow
     key = _key(order, project, system)  # before the long work: a wrong passphrase is told at once
     with workplace.opened(order.out, project.name, system.store) as work:
+        inputs.require(project, lock, wanted.targets, system)  # offline: all that is missing is told at once
         logs, into = work / workplace.LOGS, work / "release"
         benches = [  # the network ends here
             workbench.prepare(target, lock, system, order.runner, limit=order.limit) for target in wanted.targets
@@ -79,6 +83,8 @@ def build(order: Order, system: System) -> Release:
         version = made[0].version.pep440
         final = order.out / f"{project.name}-{version}"
         files.replace_folder(into, final)
+    if order.mode == "ci" and not order.offline:
+        _keep_inputs(project, lock, final, system)
     return Release(name=project.name, version=version, commit=source.commit, folder=final, artifacts=artifacts)
 
 
@@ -117,6 +123,22 @@ def _stages(
         staging.assemble(own, bench, house.result(), system, work=work)
         for bench, house in zip(benches, houses, strict=True)
     ]
+
+
+def _keep_inputs(project: Project, lock: Lock, made: Path, system: System) -> None:
+    """Put the inputs into the vaults that this user may write: mirrors rotate."""
+    for one in vault.writable(system.vaults):
+        try:
+            inputs.keep(project, lock, [one], system, thorough=False)
+        except vault.DeniedError as error:
+            system.progress.note(f"inputs are not kept in {one.name}: {error}")
+        except ReleaseError as error:
+            problem = error.problems[0]
+            raise ReleaseError(
+                f"the release is made, but its inputs are not kept in {one.name}: {problem.message}",
+                where=problem.where or str(made),
+                hint=problem.hint or f"run `{inputs.KEEP}` when the vault is there again",
+            ) from error
 
 
 def _build_all(

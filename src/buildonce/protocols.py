@@ -1,17 +1,21 @@
-"""The seams to the machine: running programs and telling a person how far work is. Checked by mypy, not registered."""
+"""The seams to the machine: running programs, telling a person how far work is, and where files are kept.
+
+Checked by mypy, not registered.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from buildonce.model import Command, Outcome
+    from buildonce.model import Command, Digest, Outcome, RemoteFile
 
-__all__ = ["Host", "Progress", "Runner"]
+__all__ = ["Host", "Progress", "Runner", "Vault"]
 
 
 class Runner(Protocol):
@@ -54,4 +58,28 @@ class Progress(Protocol):
 
     def advance(self, detail: str, done: int, total: int) -> None:
         """How far the present step is, in whatever unit it counts (bytes, files)."""
+        ...
+
+
+class Vault(Protocol):
+    """A place that keeps files by their sha256, for the day on which their upstream is gone."""
+
+    @property
+    def name(self) -> str:
+        """How a person calls it: its path or address, without credentials."""
+        ...
+
+    def bring(self, file: RemoteFile, part: Path, *, came: Callable[[int], None], stop: threading.Event) -> bool:
+        """Write the bytes that it has for *file* into *part*, which exists and may have a beginning; False when none.
+
+        Nobody has checked them: the caller does. *came* hears how many bytes the part has.
+
+        Raises :class:`buildonce.errors.VerificationError` when it has the file but cannot give it,
+        :class:`buildonce.errors.ReleaseError` when the vault as a whole is of no use now, and OSError when *part*
+        cannot be written.
+        """
+        ...
+
+    def listing(self, digest: Digest) -> bytes | None:
+        """The JSON that lists all that it keeps for the lock *digest*, or None when it keeps nothing for that."""
         ...

@@ -72,6 +72,8 @@ def prepare(
         store=system.store,
         net=system.net,
         progress=system.progress,
+        vaults=system.vaults,
+        offline=system.offline,
     )
     deb_files = tuple(found[pin.file.sha256] for pin in debs)
     system.progress.step(f"build root of {target.name}")

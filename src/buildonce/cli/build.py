@@ -42,6 +42,9 @@ __all__ = ["command"]
 )
 @click.option("--allow-dirty", is_flag=True, help="Build local changes too; the version can never be published.")
 @click.option("--key", "key", metavar="FILE", help="The signing key, instead of the configured one.")
+@click.option(
+    "--offline", is_flag=True, help="Take inputs from the store and the vaults only, and say what is missing."
+)
 @isolated
 @common
 def command(
@@ -54,6 +57,7 @@ def command(
     key: str | None,
     runner: RunnerName,
     limit: float,
+    offline: bool,
 ) -> None:
     """Build every format from the lock, prove them equal, sign them.
 
@@ -74,6 +78,7 @@ def command(
         passphrase=passphrase,
         runner=runner,
         limit=limit,
+        offline=offline,
         mode="ci" if os.environ.get("CI") else "workstation",
     )
     with system(options) as machine:

@@ -13,6 +13,7 @@ from buildonce import target as targets
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from buildonce.bundling import Bundled
     from buildonce.doctoring import Finding
     from buildonce.locking import Locked
     from buildonce.model import Artifact, Release
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from buildonce.signing.release import Verified
 
 __all__ = [
+    "bundled",
+    "bundled_json",
     "findings",
     "locked",
     "locked_json",
@@ -243,4 +246,28 @@ def reproduced_json(report: Report) -> dict[str, Any]:
         "not_varied": list(report.not_varied),
         "kept": str(report.kept) if report.kept else None,
         "attestation": str(report.attestation) if report.attestation else None,
+    }
+
+
+def bundled(made: Bundled) -> None:
+    """Where the inputs are kept now."""
+    if made.bundle:
+        click.echo(f"{made.bundle}: {made.files} inputs, {size(made.size)}")
+    for kept in made.kept:
+        new = f"{kept.added} new ({size(kept.added_bytes)})" if kept.added else "all of them were there"
+        click.echo(f"{kept.vault}: {kept.files} inputs, {new}")
+
+
+def bundled_json(made: Bundled) -> dict[str, Any]:
+    """The result of ``release bundle --json``."""
+    return {
+        "name": made.name,
+        "lock": made.lock,
+        "files": made.files,
+        "size": made.size,
+        "bundle": str(made.bundle) if made.bundle else None,
+        "vaults": [
+            {"vault": kept.vault, "files": kept.files, "added": kept.added, "added_bytes": kept.added_bytes}
+            for kept in made.kept
+        ],
     }

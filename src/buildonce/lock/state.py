@@ -56,16 +56,20 @@ class Lock:
         Without *group*, of all; one name may come in several versions: groups are environments of their own.
         """
         self._covers(target)
-        known = tuple(self.building.dependency_groups or ())
-        if group is not None and group not in known:
+        if group is not None and group not in self.groups:
             raise LockError(f"no build requirements are locked for {group}", where=BUILD, hint=HINT)
-        wanted = known if group is None else (group,)
+        wanted = self.groups if group is None else (group,)
         chosen = {
             (one.name, one.file.sha256): one
             for name in wanted
             for one in selection.select(self.building, target, root=self.root, where=BUILD, group=name)
         }
         return tuple(chosen[key] for key in sorted(chosen))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of build requirements: the sdists' names, ``"project"`` and ``"tools"``."""
+        return tuple(self.building.dependency_groups or ())
 
     def debs(self, target: Target) -> tuple[DebPin, ...]:
         """The locked OS packages of *target*."""

@@ -53,6 +53,8 @@ def read(setting: str, root: Path, target: Target, store: Store) -> Base | None:
     place, _, expected = setting.partition("@sha256:")
     path = root / place
     if not path.is_file():
+        path = store.root / "bases" / f"{expected}.tar"  # from a vault
+    if not path.is_file():
         raise ConfigurationError(
             f"the base image {setting} is not on this machine",
             where=_WHERE,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from buildonce.protocols import Host, Progress
+    from buildonce.protocols import Host, Progress, Vault
     from buildonce.system.net import Net
     from buildonce.system.store import Store
 
@@ -21,3 +21,5 @@ class System:
     net: Net
     host: Host  # runs programs on this machine
     progress: Progress
+    vaults: tuple[Vault, ...] = ()  # asked, in this order, for what the store has not, before any upstream
+    offline: bool = False  # no upstream is asked at all

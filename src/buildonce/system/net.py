@@ -7,36 +7,52 @@ are.
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import netrc
 import os
 import re
-import ssl
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from buildonce.errors import ReleaseError
+from buildonce.system import certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import httpx
 
-__all__ = ["Interrupted", "Net", "shown"]
+__all__ = ["Answer", "Interrupted", "Net", "RefusedError", "shown"]
 
 _CHUNK = 1 << 17
 _LARGEST_DOCUMENT = 64 << 20
 _LONGEST_PAUSE = 60.0
 _BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NOT_THIS_RANGE = 416
-_BUNDLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: somebody asked for it
     """The download was told to stop; what came so far is kept."""
+
+
+class RefusedError(ReleaseError):
+    """The server answered, and its answer is no: *status* says which no."""
+
+    def __init__(self, message: str, *, status: int, where: str, hint: str = "") -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.status = status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a server said. The names of ``headers`` are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class _Again(Exception):  # noqa: N818 - an answer, not an error
@@ -66,6 +82,10 @@ class Net:
             self._client.close()
             self._client = None
 
+    def pause_after(self, failures: int) -> float:
+        """How many seconds to wait after so many failures in a row."""
+        return min(self._pause * 2.0 ** (failures - 1), _LONGEST_PAUSE)
+
     def read(self, url: str, *, accept: str = "*/*") -> bytes:
         """A small document; *accept* is a header. Raises :class:`ReleaseError` when it cannot be had."""
         document = bytearray()
@@ -80,6 +100,41 @@ class Net:
 
         self._persist(url, attempt, lambda: 0, threading.Event())
         return bytes(document)
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: Callable[[], Iterator[bytes]] | bytes = b"",
+        again: bool = True,
+    ) -> Answer:
+        """One request of a protocol whose answers the caller knows: whatever the status, it is the answer.
+
+        The credentials are those in *headers*, never those of the netrc file. A busy server or a broken connection is
+        tried *again*; not for a *body* of which the server may have taken a part.
+
+        Raises :class:`ReleaseError` when there is no answer.
+        """
+        found: list[Answer] = []
+
+        def attempt() -> None:
+            content = body if isinstance(body, bytes) else body()
+            headers_ = {"Accept-Encoding": "identity", **headers}
+            with self._connected().stream(method, url, headers=headers_, content=content, auth=None) as response:
+                document = bytearray()
+                for chunk in response.iter_bytes(_CHUNK):
+                    document.extend(chunk)
+                    if len(document) > _LARGEST_DOCUMENT:
+                        raise ReleaseError(f"larger than {_LARGEST_DOCUMENT >> 20} MiB", where=shown(url))
+                if again and response.status_code in _BUSY:
+                    raise _busy(response)
+                lower = {name.lower(): value for name, value in response.headers.items()}
+                found.append(Answer(status=response.status_code, headers=lower, body=bytes(document)))
+
+        self._persist(url, attempt, lambda: 0, threading.Event(), patience=self._patience if again else 1)
+        return found[0]
 
     def size(self, url: str) -> int | None:
         """How many bytes *url* has, without fetching them; None when the server does not say."""
@@ -103,11 +158,14 @@ class Net:
         size: int | None = None,
         came: Callable[[int], None] = lambda _: None,
         stop: threading.Event | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Fetch *url* into the file *part*, going on behind the bytes that it has already.
 
         *came* hears how many bytes the part has, after each piece. Ends as soon as there are more than *size*
-        bytes: the caller sees the wrong size. Raises :class:`ReleaseError`, with the part kept, when the
+        bytes: the caller sees the wrong size. With *headers* (of a protocol), the netrc file has no say.
+
+        Raises :class:`RefusedError` when the server says no, :class:`ReleaseError`, with the part kept, when the
         network fails, OSError when the disk does, and :class:`Interrupted` when *stop* is set.
         """
         stop = stop or threading.Event()
@@ -118,7 +176,9 @@ class Net:
         def attempt() -> None:
             if (start := have()) and size is not None and start >= size:
                 return
-            with self._open(url, {"Range": f"bytes={start}-"} if start else {}) as response:
+            with self._open(
+                url, {**(headers or {}), **({"Range": f"bytes={start}-"} if start else {})}, own=headers is not None
+            ) as response:
                 _append(response, part, start, size, came, stop)
             if size is not None and have() < size:
                 raise _Again(f"the answer ended after {have()} of {size} bytes")
@@ -126,11 +186,18 @@ class Net:
         self._persist(url, attempt, have, stop)
 
     def _persist(
-        self, url: str, attempt: Callable[[], None], progress: Callable[[], int], stop: threading.Event
+        self,
+        url: str,
+        attempt: Callable[[], None],
+        progress: Callable[[], int],
+        stop: threading.Event,
+        *,
+        patience: int | None = None,
     ) -> None:
         """Try until it works, or until ``patience`` tries in a row got no further than any before."""
         import httpx
 
+        patience = patience or self._patience
         furthest, failures = progress(), 0
         while True:
             try:
@@ -139,24 +206,28 @@ class Net:
                 failures += 1
                 if (reached := progress()) > furthest:
                     furthest, failures = reached, 1
-                if failures >= self._patience or _is_hopeless(error):
+                if failures >= patience or _is_hopeless(error):
                     raise _failure(url, error) from error
                 after = error.after if isinstance(error, _Again) else 0.0
-                if stop.wait(min(max(self._pause * 2 ** (failures - 1), after), _LONGEST_PAUSE)):
+                if stop.wait(min(max(self.pause_after(failures), after), _LONGEST_PAUSE)):
                     raise Interrupted from error
 
     @contextlib.contextmanager
-    def _open(self, url: str, headers: dict[str, str], method: str = "GET") -> Iterator[httpx.Response]:
+    def _open(
+        self, url: str, headers: Mapping[str, str], method: str = "GET", *, own: bool = False
+    ) -> Iterator[httpx.Response]:
+        """The answer to a request; with *own*, its headers hold the credentials, and the netrc file has no say."""
+        import httpx
+
         # Compression on the way would leave it to the server which bytes are counted and hashed.
         headers = {"Accept-Encoding": "identity", **headers}
-        with self._connected().stream(method, url, headers=headers) as response:
-            status = f"{response.status_code} {response.reason_phrase}".strip()
+        auth = None if own else httpx.USE_CLIENT_DEFAULT
+        with self._connected().stream(method, url, headers=headers, auth=auth) as response:
             if response.status_code in _BUSY:
-                after = response.headers.get("Retry-After", "")
-                raise _Again(f"the server says {status}", float(after) if after.isdecimal() else 0.0)
+                raise _busy(response)
             if not response.is_success and response.status_code != _NOT_THIS_RANGE:
-                hint = _HINTS.get(response.status_code, "")
-                raise ReleaseError(f"the server says {status}", where=shown(url), hint=hint)
+                code = response.status_code
+                raise RefusedError(_says(response), status=code, where=shown(url), hint=_HINTS.get(code, ""))
             yield response
 
     def _connected(self) -> httpx.Client:
@@ -170,9 +241,18 @@ class Net:
                     headers={"User-Agent": "buildonce"},
                     limits=httpx.Limits(max_connections=self.streams, max_keepalive_connections=self.streams),
                     timeout=self._timeout,
-                    verify=_certificates(),
+                    verify=certificates.trusted(),
                 )
             return self._client
+
+
+def _says(response: httpx.Response) -> str:
+    return f"the server says {response.status_code} {response.reason_phrase}".strip()
+
+
+def _busy(response: httpx.Response) -> _Again:
+    after = response.headers.get("Retry-After", "")
+    return _Again(_says(response), float(after) if after.isdecimal() else 0.0)
 
 
 _HINTS: Final = {
@@ -258,33 +338,3 @@ def _netrc() -> httpx.NetRCAuth | None:
         return httpx.NetRCAuth(str(path)) if path.is_file() else None
     except (OSError, UnicodeDecodeError, netrc.NetrcParseError) as error:
         raise ReleaseError(f"the netrc file cannot be read: {error}", where=str(path)) from error
-
-
-def _certificates() -> ssl.SSLContext:
-    """The bundle that the environment or pip's configuration names, else what the system trusts."""
-    named = next((os.environ[name] for name in _BUNDLES if os.environ.get(name)), "") or _pip_certificates()
-    if not named:
-        context = ssl.create_default_context()
-        if not context.cert_store_stats()["x509_ca"] and not os.environ.get("SSL_CERT_DIR"):
-            import certifi
-
-            context.load_verify_locations(certifi.where())
-        return context
-    try:
-        folder = Path(named).is_dir()
-        return ssl.create_default_context(cafile=None if folder else named, capath=named if folder else None)
-    except OSError as error:
-        raise ReleaseError(f"the certificates cannot be read: {error}", where=named) from error
-
-
-def _pip_certificates() -> str:
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    named = os.environ.get("PIP_CONFIG_FILE")
-    places = [Path(named)] if named else [home / "pip/pip.conf", Path.home() / ".pip/pip.conf", Path("/etc/pip.conf")]
-    for place in places:
-        parser = configparser.RawConfigParser(strict=False)
-        with contextlib.suppress(OSError, UnicodeDecodeError, configparser.Error):
-            parser.read(place)
-        if cert := parser.get("global", "cert", fallback=""):
-            return cert
-    return ""
