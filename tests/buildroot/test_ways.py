@@ -46,9 +46,8 @@ def write(path):
 
 print(json.dumps({
     "environment": dict(os.environ),
-    "init": sorted(
-        set(open("/proc/1/environ").read().split("\0")) - {f"{k}={v}" for k, v in os.environ.items()} - {""}
-    ),
+    "init": sorted(set(filter(None,
+        open("/proc/1/environ").read().split("\0"))) - {f"{k}={v}" for k, v in os.environ.items()}),
     "files": {name: open(name).read() for name in ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")},
     "devices": sorted(set(os.listdir("/dev")) - {"core", "mqueue"}),
     "sys": os.listdir("/sys"),

@@ -36,7 +36,6 @@ def without(program: str, into: Path) -> str:
     ("program", "command", "line"),
     [
         ("git", "build", "sudo apt-get install git"),
-        ("bwrap", "build", "sudo apt install bubblewrap"),
         ("apt-get", "lock", "install your distribution's package of apt"),
     ],
 )

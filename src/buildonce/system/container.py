@@ -59,10 +59,8 @@ def run(box: Box, *, host: Host, output: Callable[[bool, bytes], None], limit: f
     Nothing of it is left, whatever happens; when this process is killed, its programs end with it. Raises
     :class:`TimeLimitError` after *limit* seconds.
     """
-    with connected() as client, _carried(client, box, now) as mounts, _created(client, box, mounts, tty=False) as made:
-        joined = client.attach_socket(made, params=_STREAMS)
-        channel = getattr(joined, "_sock", joined)
-        expired = threading.Event()
+    expired = threading.Event()
+    with _attached(box, now, tty=False) as (client, made, channel):
 
         def end() -> None:
             with contextlib.suppress(OSError):
@@ -79,29 +77,43 @@ def run(box: Box, *, host: Host, output: Callable[[bool, bytes], None], limit: f
                 client.start(made)
                 timer.start()
                 _follow(channel, output)
-                if expired.is_set():
-                    raise TimeLimitError.of_program(box.argv[0], limit or 0)
         finally:
             timer.cancel()
-            joined.close()
+        if expired.is_set():
+            raise TimeLimitError.of_program(box.argv[0], limit or 0)
         return int(client.wait(made)["StatusCode"])
 
 
 def interact(box: Box, *, host: Host, now: float) -> int:
     """Join this terminal with a container until it ends; answers its exit code."""
-    with connected() as client, _carried(client, box, now) as mounts, _created(client, box, mounts, tty=True) as made:
-        joined = client.attach_socket(made, params=_STREAMS)
-        channel = getattr(joined, "_sock", joined)
-        with contextlib.closing(joined), host.heeding(lambda: channel.shutdown(sockets.SHUT_RDWR)):
+    with _attached(box, now, tty=True) as (client, made, channel):
+        with host.heeding(lambda: channel.shutdown(sockets.SHUT_RDWR)):
             client.start(made)
             client.resize(made, *terminal.size())
             terminal.join(
                 channel.fileno(),
-                read=lambda: channel.recv(1 << 16),
+                read=lambda: bytes(channel.recv(1 << 16)),
                 write=channel.sendall,
                 resized=lambda size: client.resize(made, *size),
             )
         return int(client.wait(made)["StatusCode"])
+
+
+@contextlib.contextmanager
+def _attached(box: Box, now: float, *, tty: bool) -> Iterator[tuple[Any, Any, Any]]:
+    """A container that is not started yet, and the socket that its standard streams go through."""
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(connected())
+        mounts = stack.enter_context(_carried(client, box, now))
+        made = stack.enter_context(_created(client, box, mounts, tty=tty))
+        joined = client.attach_socket(made, params=_STREAMS)
+        channel = getattr(joined, "_sock", joined)
+        stack.callback(channel.close)
+        stack.callback(joined.close)
+        if response := getattr(joined, "_response", None):  # which the docker package keeps open with it
+            stack.callback(response.close)
+        channel.settimeout(None)  # a compiler may be silent for long
+        yield client, made, channel
 
 
 @contextlib.contextmanager
@@ -177,12 +189,12 @@ def _created(client: Any, box: Box, mounts: Sequence[Any], *, tty: bool) -> Iter
 
 def _follow(channel: Any, output: Callable[[bool, bytes], None]) -> None:
     """Take the engine's stream apart until it ends: https://docs.docker.com/engine/api/ (ContainerAttach)."""
-    stream = channel.makefile("rb")
-    while len(head := stream.read(_FRAME)) == _FRAME:
-        left = int.from_bytes(head[4:], "big")
-        while left and (data := stream.read(min(left, 1 << 16))):
-            output(head[0] == _STDOUT, data)
-            left -= len(data)
+    with channel.makefile("rb") as stream:
+        while len(head := stream.read(_FRAME)) == _FRAME:
+            left = int.from_bytes(head[4:], "big")
+            while left and (data := stream.read(min(left, 1 << 16))):
+                output(head[0] == _STDOUT, data)
+                left -= len(data)
 
 
 def _bring_back(chunks: Iterable[bytes], into: Path) -> None:

@@ -133,20 +133,28 @@ def connected() -> Iterator[Any]:
     import docker
     import requests
 
+    place = _place()
+    path = str(place.get("base_url", "")).removeprefix("unix://")
+    if path.startswith("/") and not os.access(path, os.R_OK | os.W_OK):
+        raise _no_engine("permission denied" if os.path.exists(path) else "no such socket", path)  # noqa: PTH110
     try:
-        client = docker.APIClient(version="auto", timeout=_PATIENCE, **_place())
+        client = docker.APIClient(version="auto", timeout=_PATIENCE, **place)
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-        raise MissingToolError(
-            "no Docker engine answers",
-            where=str(error).rpartition("(")[2].strip("()'\"") or str(error),
-            hint="install one (sudo apt-get install docker.io), or name another machine's with DOCKER_HOST; "
-            "who uses it has to be in the group docker",
-        ) from error
+        raise _no_engine(str(error), str(place.get("base_url", ""))) from error
     with contextlib.closing(client):
         try:
             yield client
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise BuildError(f"the Docker engine failed: {error}", hint="see whether `docker info` answers") from error
+
+
+def _no_engine(why: str, place: str) -> MissingToolError:
+    return MissingToolError(
+        f"no Docker engine answers: {why}",
+        where=place,
+        hint="install one (sudo apt-get install docker.io), name another machine's with DOCKER_HOST, or, when "
+        "permission is denied, join its group (sudo adduser $USER docker)",
+    )
 
 
 def _place() -> dict[str, Any]:
