@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 OLD, NEW = "debian-12", "debian-13"
 BOTH = f"\n[tool.release.targets.{OLD}]\n[tool.release.targets.{NEW}]\n"
 INDEX = "/srv/simple"
+LINTIAN = hosts.Image(name="lintian", packages=("lintian",), target=NEW)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,12 @@ def test_the_deb_under_systemd(debian: dict[str, Path], both: Built, tmp_path: P
         assert "/usr/lib/systemd/system/orders.service" in files_of
         host.run("apt-get", "purge", "-qq", "--autoremove", "orders", environment=QUIET)
         assert host.run("sh", "-c", "ls -d /opt/venvs /etc/orders /var/lib/orders", check=False).count("No such") == 3
+
+
+def test_its_lintian_finds_nothing(both: Built) -> None:
+    with hosts.running(LINTIAN.tag(), target=NEW, command=hosts.IDLE, init=True) as host:
+        deb = host.put(both.file("deb", NEW), "/srv")
+        assert host.run("lintian", "--no-cfg", "--allow-root", "--fail-on=error,warning", deb, check=False) == ""
 
 
 def test_the_wheelhouse(python_host: Host, both: Built) -> None:
