@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from buildonce.difference import Difference, compare
+from tests.backends import PROJECTS
 from tests.integration import nondeterminism
 from tests.integration.nondeterminism import FAULTS, PLACES
 
@@ -81,6 +82,24 @@ def names_it(fault: str, difference: Difference) -> None:
     assert step
     assert evidence in difference.hint or fault in ("order", "hash seed", "compressor")
     assert difference.hint.count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "wheel", "sdist"),
+    [
+        ("greet-setuptools", ("timestamp", "umask"), ("timestamp", "umask", "user")),
+        ("greet-hatchling", (), ()),
+    ],
+)
+def test_what_real_backends_let_through_is_named(
+    name: str, wheel: tuple[str, ...], sdist: tuple[str, ...], memory: Path, locales: Path
+) -> None:
+    one, two = (place.build(place.copy(PROJECTS / name, memory), locales) for place in PLACES)
+
+    found = {path.name.endswith(".whl"): compare(path, other) for path, other in zip(one, two, strict=True)}
+    for difference, causes in ((found[True], wheel), (found[False], sdist)):
+        assert (difference.causes if difference else ()) == causes
+        assert difference is None or difference.verdict == "container-only"
 
 
 @pytest.mark.parametrize("fault", FAULTS)
