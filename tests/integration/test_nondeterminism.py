@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import replace
@@ -15,6 +16,7 @@ from buildonce.difference import Difference, compare
 from tests.backends import PROJECTS
 from tests.integration import nondeterminism
 from tests.integration.nondeterminism import FAULTS, PLACES
+from tests.pages import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +50,13 @@ def test_there_is_a_project_for_every_class() -> None:
     assert set(FAULTS) == {
         *("timestamp", "path", "hostname", "user", "umask", "order", "locale", "hash seed", "random id", "compressor")
     }
+
+
+def test_the_page_says_what_is_shown_here() -> None:
+    page = (ROOT / "docs/explanation/what-differs.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([a-z ]+) \| (contained|\*\*gets through\*\*).* \| `([a-z ]+)` \|$", page, re.MULTILINE)
+    assert [name for name, _, _ in rows] == [cause for _, _, cause in rows] == list(FAULTS)
+    assert tuple(name for name, how, _ in rows if how != "contained") == THROUGH
 
 
 def test_without_a_fault_both_machines_give_the_same_bytes(memory: Path, locales: Path) -> None:
