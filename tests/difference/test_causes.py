@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import get_args
 
 import pytest
 
-from buildonce.difference import Cause, causes, hints
+from buildonce.difference import Cause, Verdict, causes, hints
 from buildonce.difference.causes import Evidence
+from tests.pages import ROOT
 
 NAMED = [
     ("timestamp", "BUILD = 1700000000", "BUILD = 1731622400"),
@@ -121,6 +123,12 @@ def test_every_cause_has_a_next_step() -> None:
         line = hints.of([Evidence(cause, "a → b")])
         assert line.startswith(f"{cause}: a → b; ")
         assert "\n" not in line
+
+
+def test_the_page_names_every_verdict_and_cause() -> None:
+    page = (ROOT / "docs/explanation/what-differs.md").read_text("utf-8")
+    tables = re.findall(r"^\| `([a-z -]+)` \|", page, re.MULTILINE)
+    assert set(tables) == {*get_args(Verdict), *get_args(Cause)}
 
 
 @pytest.mark.parametrize("count", [10, 3000])

@@ -8,16 +8,14 @@ import lzma
 import struct
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
 
 from buildonce.difference import blob
 from tests.difference.making import FILES, ar, difference, differing, image, tar, wheel, zipped
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 APP = "shop/app.py"
 TIME, LATER = 1_700_000_000, 1_700_003_600
@@ -264,6 +262,13 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "unpack to more than" in made.lines[0]
     made = differing(tmp_path, zipped({"a": bytes(8 << 20)}), zipped({"a": bytes(8 << 20) + b"1"}))
     assert "unpack to more than" in made.lines[0]
+
+
+def test_a_full_disk_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr(blob.tempfile, "TemporaryFile", lambda **_: full)
+        with pytest.raises(OSError, match="No space left"):
+            differing(tmp_path, gzip.compress(tar(), mtime=0), gzip.compress(tar(mode=0o600), mtime=0))
 
 
 def test_archives_in_archives_are_opened_to_a_depth(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def spoilt(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 
 GARBAGE: Final = st.tuples(st.sampled_from(BEGINNINGS), st.binary(max_size=600)).map(b"".join)
-ANY: Final = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ANY: Final = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def answer(expected: bytes, found: bytes, name: str) -> Difference | None:

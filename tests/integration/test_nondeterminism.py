@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import replace
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from buildonce.difference import Difference, compare
+from tests.backends import PROJECTS
 from tests.integration import nondeterminism
 from tests.integration.nondeterminism import FAULTS, PLACES
+from tests.pages import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +52,13 @@ def test_there_is_a_project_for_every_class() -> None:
     }
 
 
+def test_the_page_says_what_is_shown_here() -> None:
+    page = (ROOT / "docs/explanation/what-differs.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([a-z ]+) \| (contained|\*\*gets through\*\*).* \| `([a-z ]+)` \|$", page, re.MULTILINE)
+    assert [name for name, _, _ in rows] == [cause for _, _, cause in rows] == list(FAULTS)
+    assert tuple(name for name, how, _ in rows if how != "contained") == THROUGH
+
+
 def test_without_a_fault_both_machines_give_the_same_bytes(memory: Path, locales: Path) -> None:
     """So that what differs below is the fault's doing."""
     assert compare(*built_twice("", memory, locales)) is None
@@ -81,6 +91,24 @@ def names_it(fault: str, difference: Difference) -> None:
     assert step
     assert evidence in difference.hint or fault in ("order", "hash seed", "compressor")
     assert difference.hint.count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "wheel", "sdist"),
+    [
+        ("greet-setuptools", ("timestamp", "umask"), ("timestamp", "umask", "user")),
+        ("greet-hatchling", (), ()),
+    ],
+)
+def test_what_real_backends_let_through_is_named(
+    name: str, wheel: tuple[str, ...], sdist: tuple[str, ...], memory: Path, locales: Path
+) -> None:
+    one, two = (place.build(place.copy(PROJECTS / name, memory), locales) for place in PLACES)
+
+    found = {path.name.endswith(".whl"): compare(path, other) for path, other in zip(one, two, strict=True)}
+    for difference, causes in ((found[True], wheel), (found[False], sdist)):
+        assert (difference.causes if difference else ()) == causes
+        assert difference is None or difference.verdict == "container-only"
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -5,6 +5,7 @@ Nothing is written to disk under a name from an archive. Whatever is wrong with 
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import struct
 import tarfile
@@ -31,7 +32,8 @@ ArchiveKind = Literal["zip", "tar", "ar"]
 # What the readers of the standard library raise for bytes that are not what they claim.
 DAMAGE: Final = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError, struct.error, EOFError,
-    ValueError, OverflowError, LookupError, NotImplementedError, RuntimeError, OSError, MemoryError,
+    ValueError, OverflowError, LookupError, NotImplementedError, RuntimeError, gzip.BadGzipFile,
+    MemoryError,
 )  # fmt: skip
 
 _MOST_MEMBERS: Final = 500_000

@@ -75,18 +75,28 @@ class Place:
             "COMPRESSION_LEVEL": self.level,
         }
 
-    def wheel(self, fault: str, top: Path, locales: Path) -> Path:
-        """Build the project with *fault* here, by pypa/build, as anybody would; *top* is in memory."""
-        project = lay(fault, top / self.folder / "shop", backwards=self.backwards)
+    def copy(self, project: Path, top: Path) -> Path:
+        """Bring *project* here as this user has it: new files under this umask."""
+        root = shutil.copytree(project, top / self.folder / project.name, copy_function=shutil.copyfile)
+        for path in (root, *root.rglob("*")):
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~int(self.umask, 8))
+        return root
+
+    def build(self, project: Path, locales: Path, *options: str) -> list[Path]:
+        """Build *project* here by pypa/build, as anybody would."""
         who = ("--unshare-user", "--uid", str(self.number), "--gid", str(self.number))
         room = ("bwrap", "--dev-bind", "/", "/", *who, "--unshare-uts", "--hostname", self.host, "--")
         enter = ("sh", "-c", f'umask {self.umask}; exec "$@"', "sh", "faketime", self.later)
-        build = (sys.executable, "-m", "build", "--wheel", "--no-isolation", str(project))
+        build = (sys.executable, "-m", "build", "--no-isolation", *options, str(project))
         path = {"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
         subprocess.run(
             [*room, *enter, *build], env=path | self.environment(locales), cwd="/", check=True, capture_output=True
         )
-        (made,) = (project / "dist").iterdir()
+        return sorted((project / "dist").iterdir())
+
+    def wheel(self, fault: str, top: Path, locales: Path) -> Path:
+        """The wheel of the project with *fault*, built here; *top* is in memory."""
+        (made,) = self.build(lay(fault, top / self.folder / "shop", backwards=self.backwards), locales, "--wheel")
         return made
 
 
