@@ -83,13 +83,19 @@ def usable(variation: Variation, runner: Runner, scratch: Path) -> bool:
 
 _CANARY: Final = "CANARY-a7c1-must-not-be-in-any-artifact"
 
-# Moves the run's folder aside and shows it through a file system that lists folders in random order.
+# Shows the run's folder through a file system that lists folders in random order. In a mount namespace of its own
+# and in the foreground: whatever ends the run, even SIGKILL, ends the mount too.
 _SHUFFLED: Final = """\
 place=$1 real=$1.real; shift
 cd /
-finish() { fusermount -u "$place" && rmdir "$place" && mv "$real" "$place"; }
+finish() { umount "$place"; wait "$daemon"; rmdir "$place" && mv "$real" "$place"; }
 mv "$place" "$real" && mkdir "$place" || exit
-disorderfs --quiet --shuffle-dirents=yes "$real" "$place" || { rmdir "$place"; mv "$real" "$place"; exit 1; }
+disorderfs -f --quiet --shuffle-dirents=yes "$real" "$place" &
+daemon=$!
+while ! mountpoint -q "$place"; do
+    kill -0 "$daemon" || { rmdir "$place"; mv "$real" "$place"; exit 1; }
+    sleep 0.05
+done
 trap 'exit 143' TERM INT HUP
 trap 'finish' EXIT
 (cd "$place" && "$@")
@@ -99,7 +105,8 @@ _UMASK: Final = 'umask 077 && exec "$@"'
 
 
 def _file_order(start: Start) -> Start:
-    return start.within("sh", "-c", _SHUFFLED, "sh", str(start.place))
+    alone = ("unshare", "--user", "--map-root-user", "--mount")
+    return start.within(*alone, "sh", "-c", _SHUFFLED, "sh", str(start.place))
 
 
 def _environment(start: Start) -> Start:
@@ -133,8 +140,8 @@ def _home(start: Start) -> Start:
     return start.setting({"HOME": str(home), **xdg})
 
 
-# The order is from the outside in: mounts need the real user, and a change of the user comes after all that needs
-# rights. `unshare --user` needs none.
+# The order is from the outside in: a change of the user comes after all that needs rights in its namespace.
+# `unshare --user` itself needs none.
 VARIATIONS: Final = (
     Variation(
         name="build-path",
