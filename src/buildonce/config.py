@@ -48,6 +48,10 @@ __all__ = [
 ]
 
 
+def _schema(pattern: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^(?:{pattern})$"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Matching(GroupedMetadata):
     """A text that matches *pattern* as a whole; *what* says so in words, the schema has the pattern."""
@@ -57,7 +61,7 @@ class _Matching(GroupedMetadata):
 
     def __iter__(self) -> Iterator[object]:
         yield AfterValidator(self._check)
-        yield WithJsonSchema({"type": "string", "pattern": f"^(?:{self.pattern})$"})
+        yield WithJsonSchema(_schema(self.pattern))
 
     def _check(self, value: str) -> str:
         if re.fullmatch(self.pattern, value) is None:
@@ -101,12 +105,17 @@ _Variable = Annotated[str, _Matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an 
 _Value = Annotated[
     str, _Matching(r"[^\x00-\x1f\x7f\"\\]*", "a value on one line without double quotes and backslashes")
 ]
+_VAULT: Final = (
+    r"oci(?:\+http)?://[^\s@:/]+(?::\d+)?/[^\s@:]+|https?://[^\s@]+|file://[^\s@]+"
+    r"|(?![A-Za-z0-9+.-]+://)[^\x00-\x1f\x7f]+"
+)
 _Vault = Annotated[
-    str,
-    _Matching(
-        r"oci(?:\+http)?://[^\s@:/]+(?::\d+)?/[^\s@:]+|https?://[^\s@]+|file://[^\s@]+|(?![a-z+]+://)[^\x00-\x1f\x7f]+",
-        "a folder, a bundle (.tar), https://host/path or oci://host/name, without credentials",
-    ),
+    str, _Matching(_VAULT, "a folder, a bundle (.tar), https://host/path or oci://host/name, without credentials")
+]
+_Vaults = Annotated[
+    tuple[_Vault, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    WithJsonSchema({"anyOf": [_schema(_VAULT), {"type": "array", "items": _schema(_VAULT)}]}),
 ]
 _Key = Annotated[str, _Matching(r"[^\x00-\x1f\x7f]+", "a path or a URI")]
 
@@ -177,9 +186,7 @@ class Settings(_Table):
     """The container image."""
     sign: Sign = Sign()
     """How the release is signed."""
-    vault: Annotated[
-        tuple[_Vault, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
-    ] = ()
+    vault: _Vaults = ()
     """Where every input is kept by its sha256: a folder, https://host/path or oci://host/name, or a list of these."""
     build: dict[str, BuildSettings] = {}
     """What compiling a dependency needs, by the name of its distribution."""
