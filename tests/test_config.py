@@ -106,6 +106,13 @@ def test_both_files(tmp_path: Path) -> None:
         read(tmp_path, "[tool.release]\n")
 
 
+def test_one_vault_or_several(tmp_path: Path) -> None:
+    assert read(tmp_path, '[tool.release]\nvault = "/srv/v"').vault == ("/srv/v",)
+    assert read(tmp_path, '[tool.release]\nvault = ["/srv/v", "x.tar"]').vault == ("/srv/v", "x.tar")
+    assert read(tmp_path, "").vault == ()
+    assert problems(tmp_path, "[tool.release]\nvault = 5")[0][0] == "expected a list, found the number 5"
+
+
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         setattr(read(tmp_path, ""), "name", "other")  # noqa: B010 - mypy knows that it is frozen
@@ -213,6 +220,14 @@ GOOD: dict[str, list[str]] = {
     "service.environment": ["", "a b", "%i", "$HOME", "it's", "ä", "a;b|c"],
     "image.base": [f"debian@sha256:{'0' * 64}", "base.tar", "../images/base image.tar"],
     "build.x.apt": ["libpq-dev", "g++", "python3.11-dev", "lib64z1"],
+    "vault": [
+        "/srv/my vault",
+        "inputs.tar",
+        "file:///srv/v",
+        "https://example.org/v/",
+        "oci://example.org:5000/a/b",
+        "oci+http://nas/a",
+    ],
     "sign.key": ["k.pem", "pkcs11:token=x;object=y", "azurekms://vault/key"],
 }
 BAD: dict[str, list[str]] = {
@@ -232,6 +247,8 @@ BAD: dict[str, list[str]] = {
         f"debian@sha256:{'0' * 64} x", "a\nb.tar"],
     "build.x.apt": ["-oDpkg::Options=x", "libpq_dev", "libpq-dev=1", "libpq-dev:i386", "a", "A1",
         "libpq-dev\nx", "./x.deb", "libpq-dev+ x"],
+    "vault": ["", "a\nb", "oci://u:p@example.org/a", "https://u:p@example.org/v", "s3://bucket", "oci://example.org",
+        "oci://example.org/a:tag", "oci://example.org/a b"],
     "sign.key": ["a\nb", "a\x00"],
 }  # fmt: skip
 

@@ -76,12 +76,17 @@ _Variable = Annotated[str, _Matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an 
 _Value = Annotated[
     str, _Matching(r"[^\x00-\x1f\x7f\"\\]*", "a value on one line without double quotes and backslashes")
 ]
+_VAULT: Final = (
+    r"oci(?:\+http)?://[^\s@:/]+(?::\d+)?/[^\s@:]+|https?://[^\s@]+|file://[^\s@]+"
+    r"|(?![A-Za-z0-9+.-]+://)[^\x00-\x1f\x7f]+"
+)
 _Vault = Annotated[
-    str,
-    _Matching(
-        r"oci(?:\+http)?://[^\s@:/]+(?::\d+)?/[^\s@:]+|https?://[^\s@]+|file://[^\s@]+|(?![a-z+]+://)[^\x00-\x1f\x7f]+",
-        "a folder, a bundle (.tar), https://host/path or oci://host/name, without credentials",
-    ),
+    str, _Matching(_VAULT, "a folder, a bundle (.tar), https://host/path or oci://host/name, without credentials")
+]
+_Vaults = Annotated[
+    tuple[_Vault, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    WithJsonSchema({"anyOf": [_schema(_VAULT), {"type": "array", "items": _schema(_VAULT)}]}),
 ]
 _Key = Annotated[str, _Matching(r"[^\x00-\x1f\x7f]+", "a path or a URI")]
 
@@ -161,9 +166,7 @@ class Settings(_Table):
     """The container image."""
     sign: Sign = Sign()
     """How the release is signed."""
-    vault: Annotated[
-        tuple[_Vault, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
-    ] = Field(default=())
+    vault: _Vaults = Field(default=())
     """Where every input is kept by its sha256: a folder, https://host/path or oci://host/name, or a list of these."""
     build: dict[str, BuildSettings] = Field(default={})
     """What compiling a dependency needs, by the name of its distribution."""

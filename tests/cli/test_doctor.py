@@ -90,3 +90,23 @@ def test_a_store_that_cannot_be_made(
     assert ended.code == 3
     assert "error: store: the store cannot be written: Not a directory" in ended.stderr
     assert "BUILDONCE_STORE" in ended.stderr
+
+
+@pytest.mark.usefixtures("machine")
+def test_vaults(
+    release: Callable[..., Ended], repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vault").mkdir()
+    monkeypatch.setenv("BUILDONCE_VAULT", f"{tmp_path / 'vault'} {tmp_path / 'unmounted'}")
+    ended = release("doctor", "-C", str(repository.root), "--json")
+    assert ended.code == 3
+    there, gone = (row for row in ended.data if row["name"] == "vault")
+    assert there["state"] == "optional"
+    assert there["remedy"] == "release bundle --inputs"
+    assert gone["state"] == "wrong"
+    assert "unmounted: there is no such folder" in gone["detail"]
+    assert "mkdir -p" in gone["remedy"]
+    monkeypatch.setenv("BUILDONCE_VAULT", "s3://bucket")
+    (row,) = (row for row in release("doctor", "-C", str(repository.root), "--json").data if row["name"] == "vault")
+    assert row["state"] == "wrong"
+    assert "is not a vault" in row["detail"]
