@@ -12,7 +12,7 @@ import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from packaging.utils import canonicalize_name
-from pydantic import BeforeValidator, Field, StrictInt, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, StrictInt, TypeAdapter, ValidationError, WithJsonSchema
 
 from buildonce import definition
 from buildonce.definition import TargetTable
@@ -20,6 +20,7 @@ from buildonce.errors import ConfigurationError, Problem
 from buildonce.model import FORMATS, Format
 from buildonce.tables import Matching as _Matching
 from buildonce.tables import Table as _Table
+from buildonce.tables import schema as _schema
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

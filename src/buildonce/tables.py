@@ -12,7 +12,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Matching", "Table"]
+__all__ = ["Matching", "Table", "schema"]
+
+
+def schema(pattern: str) -> dict[str, str]:
+    """The JSON schema of a text that matches *pattern* as a whole."""
+    return {"type": "string", "pattern": f"^(?:{pattern})$"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,7 @@ class Matching(GroupedMetadata):
 
     def __iter__(self) -> Iterator[object]:
         yield AfterValidator(self._check)
-        yield WithJsonSchema({"type": "string", "pattern": f"^(?:{self.pattern})$"})
+        yield WithJsonSchema(schema(self.pattern))
 
     def _check(self, value: str) -> str:
         if re.fullmatch(self.pattern, value) is None:
