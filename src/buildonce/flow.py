@@ -114,6 +114,7 @@ def _stages(
     project: Project, source: Source, benches: Sequence[Workbench], lock: Lock, system: System, *, work: Path
 ) -> list[Stage]:
     """One stage a target. The project's own wheel is built once for all, while their wheelhouses are made."""
+    system.progress.step("version, sdist and wheel of the project; wheelhouse")
     with _pool() as pool:
         houses = [
             pool.submit(workbench.wheelhouse, bench, lock, project, system, logs=work / "log") for bench in benches

@@ -44,7 +44,6 @@ class Own:
 
 def own(project: Project, source: Source, bench: Workbench, lock: Lock, system: System, *, work: Path) -> Own:
     """Settle the version on a clean clone of the commit, and build the project's sdist and, from it, its wheel."""
-    system.progress.step("version, sdist and wheel of the project; wheelhouse")
     logs, into = work / "log", work / "own"
     repository = work / "checkout"
     clone = sources.export(project.root, source, repository, system.host)
