@@ -211,6 +211,16 @@ def test_compiled_wheel_is_kept_for_the_same_inputs_only(tmp_path: Path, store: 
             _compile(chosen, path, tmp_path, store, runner=Broken(), **changed)
 
 
+def test_another_revision_under_one_name_of_a_target_is_another_wheel(tmp_path: Path, store: Store) -> None:
+    """Two projects may each call a target of their own the same."""
+    chosen, path = _sdist(tmp_path)
+    names = [
+        _compile(chosen, path, tmp_path, store, target=replace(backends.TARGET, revision=revision)).filename
+        for revision in ("+corp1", "+corp2")
+    ]
+    assert [name.split("-")[2] for name in names] == ["1corp1", "1corp2"]
+
+
 def test_changed_wheel_in_the_store_is_compiled_again(tmp_path: Path, store: Store) -> None:
     chosen, path = _sdist(tmp_path)
     made = _compile(chosen, path, tmp_path, store)
