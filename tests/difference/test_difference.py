@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import struct
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -266,7 +267,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_full_disk_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Path("/dev/full").open("wb", buffering=0) as full:
-        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: full)
         with pytest.raises(OSError, match="No space left"):
             differing(tmp_path, gzip.compress(tar(), mtime=0), gzip.compress(tar(mode=0o600), mtime=0))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from buildonce.difference import archives, causes, facts, images, streams, verdicts
 from buildonce.difference.causes import Evidence
@@ -13,7 +13,7 @@ from buildonce.difference.derived import Pairs
 from buildonce.difference.showing import hexdump
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from buildonce.difference.archives import Archive, Member
     from buildonce.difference.blob import Blob, Scratch
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Leaf", "Walk"]
 
 _DEEPEST: Final = 8
+_Opened = TypeVar("_Opened")
 _COMPRESSED: Final = re.compile(r"\.(?:gz|xz|zst)$")
 
 
@@ -95,6 +96,22 @@ class Walk:
         shown = Evidence("damage", lines[0])
         self.findings.append(Finding(verdict="content", member=path, lines=(*lines, *hexdump(*sides)), causes=(shown,)))
 
+    def _both(
+        self, path: str, sides: tuple[Blob, Blob], one: Callable[[], _Opened], two: Callable[[], _Opened]
+    ) -> tuple[_Opened, _Opened] | None:
+        """What both open; None, and written down, when one of *sides* cannot be read."""
+        opened: list[_Opened] = []
+        errors: list[Exception | None] = [None, None]
+        for number, open_ in enumerate((one, two)):
+            try:
+                opened.append(open_())
+            except archives.DAMAGE as error:
+                errors[number] = error
+        if len(opened) < len(sides):
+            self._damaged(path, sides, errors)
+            return None
+        return opened[0], opened[1]
+
     def _streams(
         self,
         path: str,
@@ -104,17 +121,15 @@ class Walk:
         outer: str,
         depth: int,
     ) -> None:
-        opened: list[streams.Unpacked] = []
-        errors: list[Exception | None] = [None, None]
-        for number, (side, kind) in enumerate(zip(sides, kinds, strict=True)):
-            try:
-                opened.append(streams.unpack(side, kind, self.scratch))
-            except archives.DAMAGE as error:
-                errors[number] = error
-        if len(opened) < len(sides):
-            self._damaged(path, sides, errors)
+        both = self._both(
+            path,
+            sides,
+            lambda: streams.unpack(sides[0], kinds[0], self.scratch),
+            lambda: streams.unpack(sides[1], kinds[1], self.scratch),
+        )
+        if both is None:
             return
-        one, two = opened
+        one, two = both
         differ = self.compare(path, one.blob, two.blob, outer=outer, depth=depth + 1)
         said = _Said()
         said.add(path, one.facts, two.facts)
@@ -125,17 +140,14 @@ class Walk:
     def _archives(
         self, path: str, sides: tuple[Blob, Blob], kind: archives.ArchiveKind, *, outer: str, depth: int
     ) -> None:
-        opened: list[Archive] = []
-        errors: list[Exception | None] = [None, None]
-        for number, side in enumerate(sides):
-            try:
-                opened.append(images.named(archives.read(side, kind)))
-            except archives.DAMAGE as error:
-                errors[number] = error
-        if len(opened) < len(sides):
-            self._damaged(path, sides, errors)
-            return
-        self._members(path, opened[0], opened[1], outer=outer, depth=depth)
+        both = self._both(
+            path,
+            sides,
+            lambda: images.named(archives.read(sides[0], kind)),
+            lambda: images.named(archives.read(sides[1], kind)),
+        )
+        if both is not None:
+            self._members(path, *both, outer=outer, depth=depth)
 
     def _members(self, path: str, expected: Archive, found: Archive, *, outer: str, depth: int) -> None:
         one, two = _by_key(expected.members), _by_key(found.members)
@@ -162,18 +174,15 @@ class Walk:
             self.findings.append(Finding(verdict="content", member=path, lines=(line,)))
         if expected.facts.get("compressor") == found.facts.get("compressor") and expected.packed.same(found.packed):
             return
-        blobs: list[Blob] = []
-        errors: list[Exception | None] = [None, None]
-        for number, member in enumerate((expected, found)):
-            try:
-                blobs.append(member.open(self.scratch))
-            except archives.DAMAGE as error:
-                errors[number] = error
-        if len(blobs) < len(errors):
-            self._damaged(path, (expected.packed, found.packed), errors)
-        elif self.compare(path, blobs[0], blobs[1], outer=f"{path}!/", depth=depth + 1):
-            pass
-        elif expected.facts.get("compressor") == found.facts.get("compressor"):
+        both = self._both(
+            path,
+            (expected.packed, found.packed),
+            lambda: expected.open(self.scratch),
+            lambda: found.open(self.scratch),
+        )
+        if both is None or self.compare(path, *both, outer=f"{path}!/", depth=depth + 1):
+            return
+        if expected.facts.get("compressor") == found.facts.get("compressor"):
             said.note(path, "compressor", "the deflated bytes differ, what they unpack to is the same")
 
     def _one_sided(self, outer: str, gone: Sequence[Member], new: Sequence[Member]) -> None:
