@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,9 +19,10 @@ from tests import registries
 from tests.system.server import serving
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from buildonce.system.net import Net
+    from buildonce.system.net import Answer, Net
     from tests.registries import Running
 
 BIG = random.Random(2).randbytes(9_000_001)
@@ -96,8 +97,8 @@ def test_other_bytes_than_those_of_the_digest_are_refused(registry: Registry, tm
     assert not registry.has_blob(files.sha256_bytes(b"good"))
 
 
-@pytest.mark.parametrize("breaks", [[3_000_000], [3_000_000, 2_000_000, 500_000]], ids=["once", "often"])
-def test_an_upload_goes_on_where_the_line_broke(server: Running, net: Net, tmp_path: Path, breaks: list[int]) -> None:
+@pytest.mark.parametrize("breaks", [[3_000_000], [3_000_000, 6_000_000, 500_000]], ids=["once", "often"])
+def test_an_upload_survives_a_line_that_breaks(server: Running, net: Net, tmp_path: Path, breaks: list[int]) -> None:
     path, digest = blob(tmp_path, BIG + bytes([len(breaks)]))
     with registries.line(server.host) as line:
         registry = Registry(Repository.parse(f"oci://{line.host}/team/broken{len(breaks)}"), net)
@@ -109,6 +110,27 @@ def test_an_upload_goes_on_where_the_line_broke(server: Running, net: Net, tmp_p
         assert read(registry, digest, tmp_path / "part") == path.read_bytes()
     sent = [one for one in server.requests if f"/team/broken{len(breaks)}/" in one]
     assert any(one.startswith("PATCH ") for one in sent)
+
+
+def test_an_upload_goes_on_behind_the_last_whole_chunk(
+    registry: Registry, net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost are the one piece and the second chunk, before a byte of them came: the registry says where it is."""
+    path, digest = blob(tmp_path, BIG + b"chunk")
+    sent: list[str] = []
+    real = net.ask
+
+    def ask(method: str, url: str, *, headers: Mapping[str, str], **rest: Any) -> Answer:
+        if method in ("PUT", "PATCH") and headers.get("Content-Length") != "0":
+            sent.append(headers.get("Content-Range", "all"))
+            if len(sent) in (1, 3):
+                raise ReleaseError("the network was cut")
+        return real(method, url, headers=headers, **rest)
+
+    monkeypatch.setattr(net, "ask", ask)
+    assert registry.push_blob(path, digest) is True
+    assert sent == ["all", "0-4194303", "4194304-8388607", "4194304-8388607", "8388608-9000005"]
+    assert read(registry, digest, tmp_path / "part") == path.read_bytes()
 
 
 def test_a_download_goes_on_where_the_line_broke(server: Running, net: Net, tmp_path: Path) -> None:

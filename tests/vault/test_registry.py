@@ -109,3 +109,5 @@ def test_who_may_not_push(net: Net, tmp_path: Path) -> None:
         with pytest.raises(DeniedError, match="cannot be written by this user") as caught:
             vault.keep(contents(tmp_path / "inputs"), SilentProgress(), thorough=False)
         assert "docker login" in caught.value.problems[0].hint
+        with pytest.raises(DeniedError, match="cannot be read by this user"):
+            vault.listing(files.sha256_bytes(b"lock"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.server
+import os
 import socket
 import threading
 from functools import partial
@@ -287,3 +289,25 @@ def test_a_bundle_that_was_cut_off(tmp_path: Path, store: Store, net: Net) -> No
     path.write_bytes(path.read_bytes()[:200_000])
     with pytest.raises(ReleaseError):
         get(store, net, open_vault("inputs.tar", net, root=tmp_path, where=""))
+
+
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt(), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
+def test_of_a_bundle_nothing_is_left_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: BaseException
+) -> None:
+    found = contents(tmp_path / "inputs")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/inputs.tar").write_bytes(b"the one before")
+
+    def stop(self: object, detail: str, done: int, total: int) -> None:
+        if done > 100_000:
+            raise trouble
+
+    monkeypatch.setattr(SilentProgress, "advance", stop)
+    with pytest.raises((KeyboardInterrupt, ReleaseError)) as caught:
+        bundle.write(tmp_path / "out/inputs.tar", found, SilentProgress())
+    if isinstance(caught.value, ReleaseError):
+        assert str(caught.value) == "the disk is full"
+        assert "--out" in caught.value.problems[0].hint
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["inputs.tar"]
+    assert (tmp_path / "out/inputs.tar").read_bytes() == b"the one before"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from buildonce.errors import VerificationError
@@ -21,7 +22,7 @@ from buildonce.vault.folder import DeniedError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from buildonce.model import RemoteFile
@@ -59,6 +60,31 @@ class RegistryVault:
 
     def listing(self, digest: Digest) -> bytes | None:
         """The listing of the lock *digest*, or None when its inputs are not kept here."""
+        with self._explained("read"):
+            return self._listing(digest)
+
+    def keep(self, contents: Contents, progress: Progress, *, thorough: bool) -> Kept:  # noqa: ARG002 - others look
+        """Send what is not there; the manifest comes last. *thorough* changes nothing: a registry knows its blobs.
+
+        Raises :class:`DeniedError` when this user may not push, :class:`ReleaseError` when the registry cannot be
+        reached. What was sent until then need not be sent again.
+        """
+        with self._explained("written"):
+            return self._keep(contents, progress)
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Tell who may not from what went wrong."""
+        try:
+            yield
+        except RefusedError as error:
+            if error.status not in _DENIED:
+                raise
+            problem = error.problems[0]
+            message = f"the vault cannot be {what} by this user: {problem.message}"
+            raise DeniedError(message, where=self.name, hint=problem.hint) from error
+
+    def _listing(self, digest: Digest) -> bytes | None:
         manifest = self._registry.manifest(_tag(digest))
         if manifest is None:
             return None
@@ -68,22 +94,6 @@ class RegistryVault:
                 if answer is not None:
                     return answer
         raise VerificationError(f"the manifest {_tag(digest)} has no listing of inputs", where=self.name)
-
-    def keep(self, contents: Contents, progress: Progress, *, thorough: bool) -> Kept:  # noqa: ARG002 - others look
-        """Send what is not there; the manifest comes last. *thorough* changes nothing: a registry knows its blobs.
-
-        Raises :class:`DeniedError` when this user may not push, :class:`ReleaseError` when the registry cannot be
-        reached. What was sent until then need not be sent again.
-        """
-        try:
-            return self._keep(contents, progress)
-        except RefusedError as error:
-            if error.status not in _DENIED:
-                raise
-            problem = error.problems[0]
-            raise DeniedError(
-                f"the vault cannot be written by this user: {problem.message}", where=self.name, hint=problem.hint
-            ) from error
 
     def _keep(self, contents: Contents, progress: Progress) -> Kept:
         before = self._registry.manifest(_tag(contents.digest))
