@@ -120,6 +120,7 @@ COVERED = {
     # Commands in `console` blocks → the test that runs them, or what CI runs.
     "./dev demo": "tests/integration/test_docs_commands.py::test_a_newcomer_sees_the_demo",
     "./dev test": ".ci/run",
+    "release builder shell": "tests/integration/test_builder.py::test_a_shell_on_a_terminal",
     "docker load -i": "tests/builders/test_oci.py::test_docker_sees_the_names_the_labels_and_the_identity",
     "podman load -i": "tests/builders/test_oci.py::test_podman_loads_it",
     "skopeo copy": "tests/builders/test_oci.py::test_skopeo_copies_it",

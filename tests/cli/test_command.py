@@ -204,10 +204,10 @@ def test_completion(release: Callable[..., Ended], shell: str) -> None:
 
 
 def test_completion_offers_commands_and_options(tmp_path: Path) -> None:
-    environment = {**os.environ, "_RELEASE_COMPLETE": "bash_complete", "COMP_WORDS": "release bu", "COMP_CWORD": "1"}
+    environment = {**os.environ, "_RELEASE_COMPLETE": "bash_complete", "COMP_WORDS": "release pl", "COMP_CWORD": "1"}
     program = "from buildonce.cli import command; command.main(prog_name='release')"
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["plain,build", "plain,bundle", "plain,builder"]
+    assert done.stdout.split() == ["plain,plan"]
 
 
 def test_json_is_one_document(release: Callable[..., Ended], repository: Repository) -> None:

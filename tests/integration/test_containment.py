@@ -92,6 +92,7 @@ def test_a_daemon_left_behind(user: User, way: str) -> None:
     daemon = f"import subprocess; subprocess.Popen(['sleep', '{length}'], start_new_session=True)"
     ended = build(user, way, daemon)
     assert ended.code == 0, ended.stderr
+    shutil.rmtree(user.dist)
     assert subprocess.run(["pgrep", "-f", length], check=False, capture_output=True).stdout == b""
 
 
@@ -109,7 +110,8 @@ import os
 os.symlink({str(kept)!r}, '/build/out/hostile-1.0-py3-none-any.whl')
 os.symlink({str(kept.parent)!r}, '/build/out/folder')
 """
-    build(user, way, link)
+    if build(user, way, link).code == 0:
+        shutil.rmtree(user.dist)
     assert kept.read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir() if path.name not in ("shop", "home")] == ["kept"]
 
@@ -137,7 +139,7 @@ def test_neither_a_sandbox_nor_an_engine(user: User, tmp_path: Path) -> None:
     nowhere = {"PATH": without("bwrap", tmp_path / "bin"), "DOCKER_HOST": f"unix://{tmp_path}/no.sock"}
     ended = user.run("build", start=(), **nowhere)
     assert ended.code == MISSING_TOOL
-    assert ended.error == ("builds cannot be isolated on this machine: there is neither a sandbox nor a Docker engine")
+    assert ended.errors[0].endswith("on this machine: there is neither a sandbox nor a Docker engine")
     assert "hint: sudo apt install bubblewrap" in ended.stderr
     assert "hint: install one (sudo apt-get install docker.io)" in ended.stderr
     assert user.left == []
