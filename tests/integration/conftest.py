@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration import carried, hosts, tiny
+from tests.integration import carried, hosts, tiny, varied
 from tests.lock import index as indexes
 from tests.system import server as servers
 
@@ -32,6 +32,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.integration)
+
+
+@dataclass
+class Tally:
+    """What the variation matrix has shown, for the end of the run."""
+
+    rows: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    artifacts: int = 0
+
+    def builds(self, project: str, row: dict[str, str], artifacts: int) -> None:
+        """A build of *project* under *row* made this many artifacts that were the same as ever."""
+        self.rows.setdefault(project, []).append(row)
+        self.artifacts += artifacts
+
+
+TALLY = Tally()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How much of the variation matrix this run went through."""
+    if not TALLY.rows:
+        return
+    terminalreporter.section("variation matrix")
+    wanted = varied.pairs(varied.ROWS)
+    for project, rows in TALLY.rows.items():
+        covered = varied.pairs(tuple(rows))
+        share = f"{len(covered & wanted)} of {len(wanted)} pairs of levels of {len(varied.FACTORS)} factors"
+        terminalreporter.write_line(f"{project}: {len(rows)} builds, {share}")
+    builds = sum(map(len, TALLY.rows.values()))
+    terminalreporter.write_line(f"{builds} builds, {TALLY.artifacts} artifacts compared, 0 different")
 
 
 @dataclass(frozen=True)
