@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.backends import PROJECTS
 from tests.integration import carried, hosts, tiny, varied
 from tests.lock import index as indexes
 from tests.system import server as servers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from tests.integration.hosts import Host
     from tests.lock.index import Index
@@ -177,6 +179,31 @@ def second(orders: Example, first: Built) -> Built:
     orders.commit("A better title")
     data = orders.release("build")
     return Built(Path(data["dir"]), data)
+
+
+@pytest.fixture(scope="session")
+def locked(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Callable[[str], Example]:
+    """The project of that name of ``tests/projects`` in a repository of its own, locked, committed and tagged."""
+
+    @functools.cache
+    def make(name: str) -> Example:
+        root = tmp_path_factory.mktemp(name) / name
+        shutil.copytree(PROJECTS / name, root)
+        made = Example(root, {"XDG_CONFIG_HOME": str(home)})
+        made.git("init", "--quiet", "--initial-branch=main")
+        made.release("lock")
+        made.commit("first")
+        made.git("tag", "v1.4.0")
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[varied.Stores]:
+    """A store for every user, on the disk, at a place that all can reach."""
+    with varied.folder(Path("/var/tmp")) as base:
+        yield varied.Stores(base)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from tests.integration.conftest import TALLY
 from tests.integration.varied import FACTORS, ROWS, Place, Row, Stores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from tests.integration.conftest import Built, Example
 
@@ -37,13 +37,6 @@ PREPARED = {"store", "runner"}
 
 def number(row: Row) -> str:
     return f"{ROWS.index(row):02}"
-
-
-@pytest.fixture(scope="module")
-def stores() -> Iterator[Stores]:
-    """A store for every user, on the disk, at a place that all can reach."""
-    with varied.folder(Path("/var/tmp")) as base:
-        yield Stores(base)
 
 
 @dataclass
@@ -131,3 +124,30 @@ def test_a_variation_varies(factor: str, seen: Looks) -> None:
 def test_what_a_build_step_can_notice(factor: str, seen: Looks) -> None:
     found = {json.dumps(facts[factor]) for row, facts in seen.inside}
     assert (len(found) > 1) == (factor in NOTICED), found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_project_of_every_backend(name: str, locked: Callable[[str], Example], stores: Stores) -> None:
+    """In two ways that have as little in common as can be; the next project in the next two."""
+    row = ROWS[NAMES.index(name) % len(ROWS)]
+    made = []
+    for way in (row, varied.far_from(row)):
+        with varied.prepared({**way, "store": "warm"}, locked(name).root, stores) as place:
+            data = place.release("build")
+            made.append(rebuilding.listing(Path(data["dir"])))
+        TALLY.builds(name, way, len(data["artifacts"]))
+    assert rebuilding.differing(*made) == []
+    assert len(made[0]) == 10
+
+
+def test_without_all_this_the_bytes_differ(orders: Example, stores: Stores) -> None:
+    """The control: what pypa/build makes of the same commit in the first row, and in the one farthest from it."""
+    made = []
+    for row in (ROWS[0], varied.far_from(ROWS[0])):
+        with varied.prepared({**row, "store": "warm"}, orders.root, stores) as place:
+            out = place.start.place / "plain"
+            ended = place.run("-m", "build", "--no-isolation", "--outdir", str(out), str(place.root))
+            assert ended.code == 0, ended.stdout + ended.stderr
+            made.append(rebuilding.listing(out))
+    wheel, sdist = sorted(made[0], key=lambda name: not name.endswith(".whl"))
+    assert set(rebuilding.differing(*made)) == {wheel, sdist}

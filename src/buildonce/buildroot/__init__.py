@@ -62,8 +62,11 @@ def ensure(
     sandbox, :class:`ReleaseError` when the disk is full.
     """
     runner = host or HostRunner()
+    known = exists(target, pins, store)
 
     def make(root: Path) -> None:
+        if known:
+            progress.note(f"the build root of {target.name} was changed since it was made: making it anew")
         check(runner)  # before the long work
         root.chmod(0o755)
         packages = unpack(paths, root, progress)
