@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from tests.backends import PROJECTS
 from tests.integration import rebuilding, varied
 from tests.integration.conftest import TALLY
 from tests.integration.varied import FACTORS, ROWS, Place, Row, Stores
+from tests.pages import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Built, Example
 
 HERE = Path(__file__).parent
+PAGE = ROOT / "docs/explanation/reproducible.md"
 TARGET = targets.load("debian-12")
 NAMES = tuple(sorted(folder.name for folder in PROJECTS.iterdir()))
 # What a build step can notice, because the kernel is one: the bytes are the same all the same. Nothing else gets in.
@@ -95,6 +98,12 @@ def test_the_rows_hold_every_pair_of_levels() -> None:
         for yours in FACTORS[other]
     }
     assert varied.pairs(ROWS) == every
+
+
+def test_the_docs_list_every_variation_and_which_of_them_builds_see() -> None:
+    table = re.findall(r"^\| `([a-z-]+)` \|.*\| ([a-z ]+) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert [name for name, _ in table] == list(FACTORS)
+    assert {name for name, said in table if said != "no"} == NOTICED
 
 
 @pytest.fixture(scope="module")
