@@ -65,6 +65,7 @@ class Work:
     root: Path
     module: str  # the file whose one line a commit changes
     line: tuple[str, str]
+    tag: str = "v1.0.0"
 
     def git(self, *arguments: str) -> None:
         identity = ("-c", "user.name=Bench", "-c", "user.email=bench@example.org", "-c", "commit.gpgsign=false")
@@ -89,9 +90,20 @@ def ledger(folder: Path) -> Work:
 
 def orders(folder: Path) -> Work:
     """``examples/orders``, copied into *folder*."""
+    return _started(
+        Work("orders", _copied("orders", folder), "src/orders/app.py", ('title="orders"', 'title="Orders"'))
+    )
+
+
+def hello(folder: Path) -> Work:
+    """``examples/hello``, copied into *folder*."""
+    line = ('headers=("name", "greeting")', 'headers=("Name", "Greeting")')
+    return _started(Work("hello", _copied("hello", folder), "src/hello/cli.py", line, "v1.2.0"))
+
+
+def _copied(name: str, folder: Path) -> Path:
     left_out = shutil.ignore_patterns("*lock*.toml", "__pycache__", "dist")
-    root = Path(shutil.copytree(EXAMPLES / "orders", folder / "orders", ignore=left_out))
-    return _started(Work("orders", root, "src/orders/app.py", ('title="orders"', 'title="Orders"')))
+    return Path(shutil.copytree(EXAMPLES / name, folder / name, ignore=left_out))
 
 
 def _started(work: Work) -> Work:

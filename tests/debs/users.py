@@ -19,7 +19,7 @@ import buildonce
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["OTHERS", "common_folder", "run"]
+__all__ = ["OTHERS", "common_folder", "interpreter", "library", "run"]
 
 # Whom the tests can be, beside who runs them.
 OTHERS = ("nobody",) if os.geteuid() == 0 else ()
@@ -28,9 +28,9 @@ OTHERS = ("nobody",) if os.geteuid() == 0 else ()
 def run(code: str, *arguments: str, user: str = "", umask: int = 0o077, groups: Sequence[str] = ()) -> str:
     """What *code* prints, run by *user* in *groups* (or by who runs the tests) with this checkout and its libraries."""
     done: subprocess.CompletedProcess[str] = subprocess.run(
-        [_interpreter(user), "-c", code, *arguments],
+        [interpreter(user), "-c", code, *arguments],
         env={
-            "PYTHONPATH": os.pathsep.join((_above(buildonce), _above(zstandard))),
+            "PYTHONPATH": library(),
             "PATH": os.environ["PATH"],
             "PYTHONDONTWRITEBYTECODE": "1",
         },
@@ -56,8 +56,13 @@ def common_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+def library() -> str:
+    """The PYTHONPATH that has this checkout and its libraries."""
+    return os.pathsep.join((_above(buildonce), _above(zstandard)))
+
+
 @cache
-def _interpreter(user: str) -> str:
+def interpreter(user: str | int = "") -> str:
     """The tests' own interpreter, or the system's when that lies in somebody's home."""
     for candidate in (sys.executable, "/usr/bin/python3"):
         command = [candidate, "-c", "import sys; print(*sys.version_info[:2], sep='.')"]
@@ -73,7 +78,7 @@ def _interpreter(user: str) -> str:
     raise AssertionError(msg)
 
 
-def _as(user: str) -> dict[str, Any]:
+def _as(user: str | int) -> dict[str, Any]:
     return {"user": user, "group": "nogroup", "extra_groups": []} if user else {}
 
 

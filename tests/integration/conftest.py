@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration import carried, hosts, tiny
+from tests.backends import PROJECTS
+from tests.integration import carried, hosts, tiny, varied
 from tests.lock import index as indexes
 from tests.system import server as servers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from tests.integration.hosts import Host
     from tests.lock.index import Index
@@ -33,6 +35,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.integration)
+
+
+@dataclass
+class Tally:
+    """What the variation matrix has shown, for the end of the run."""
+
+    rows: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    artifacts: int = 0
+
+    def builds(self, project: str, row: dict[str, str], artifacts: int) -> None:
+        """A build of *project* under *row* made this many artifacts that were the same as ever."""
+        self.rows.setdefault(project, []).append(row)
+        self.artifacts += artifacts
+
+
+TALLY = Tally()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How much of the variation matrix this run went through."""
+    if not TALLY.rows:
+        return
+    terminalreporter.section("variation matrix")
+    wanted = varied.pairs(varied.ROWS)
+    for project, rows in TALLY.rows.items():
+        covered = varied.pairs(tuple(rows))
+        share = f"{len(covered & wanted)} of {len(wanted)} pairs of levels of {len(varied.FACTORS)} factors"
+        terminalreporter.write_line(f"{project}: {len(rows)} builds, {share}")
+    builds = sum(map(len, TALLY.rows.values()))
+    terminalreporter.write_line(f"{builds} builds, {TALLY.artifacts} artifacts compared, 0 different")
 
 
 @dataclass(frozen=True)
@@ -157,6 +189,31 @@ def second(orders: Example, first: Built) -> Built:
     orders.commit("A better title")
     data = orders.release("build")
     return Built(Path(data["dir"]), data)
+
+
+@pytest.fixture(scope="session")
+def locked(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Callable[[str], Example]:
+    """The project of that name of ``tests/projects`` in a repository of its own, locked, committed and tagged."""
+
+    @functools.cache
+    def make(name: str) -> Example:
+        root = tmp_path_factory.mktemp(name) / name
+        shutil.copytree(PROJECTS / name, root)
+        made = Example(root, {"XDG_CONFIG_HOME": str(home)})
+        made.git("init", "--quiet", "--initial-branch=main")
+        made.release("lock")
+        made.commit("first")
+        made.git("tag", "v1.4.0")
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[varied.Stores]:
+    """A store for every user, on the disk, at a place that all can reach."""
+    with varied.folder(Path("/var/tmp")) as base:
+        yield varied.Stores(base)
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import zipfile
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -21,35 +19,17 @@ from buildonce.model import Bind, Command
 from buildonce.system.run import HostRunner
 from tests.backends import PROJECTS
 from tests.integration import stores
-from tests.integration.conftest import Example
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from buildonce.model import Digest
+    from tests.integration.conftest import Example
 
 TARGET = targets.load("debian-12")
 NAMES = tuple(sorted(folder.name for folder in PROJECTS.iterdir()))
 # The version is made from tags by these; the others write it down.
 FROM_TAGS = ("greet-hatch-vcs", "greet-setuptools-scm")
-
-
-@pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Callable[[str], Example]:
-    """The project of that name in a repository of its own, locked, committed and tagged."""
-
-    @cache
-    def make(name: str) -> Example:
-        root = tmp_path_factory.mktemp(name) / name
-        shutil.copytree(PROJECTS / name, root)
-        made = Example(root, {"XDG_CONFIG_HOME": str(home)})
-        made.git("init", "--quiet", "--initial-branch=main")
-        made.release("lock")
-        made.commit("first")
-        made.git("tag", "v1.4.0")
-        return made
-
-    return make
 
 
 def root_key(project: Example) -> Digest:

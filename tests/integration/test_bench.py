@@ -20,7 +20,7 @@ def test_the_quick_bench_measures_everything() -> None:
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert (result["application"], list(result["by_hand"])) == ("orders", STEPS)
+    assert (result["application"], list(result["by_hand"])) == ("hello", STEPS)
     assert [row["what"] for row in result["rows"]] == [*WHAT, "release --help", "peak memory"]
     assert all(seconds > 0 for seconds in result["by_hand"].values())
     for row in result["rows"]:

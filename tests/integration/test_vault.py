@@ -16,7 +16,7 @@ import pytest
 from buildonce.system import files
 from tests import registries
 from tests.integration.conftest import Built, Example, example
-from tests.integration.test_reproducible import clone, differing, listing
+from tests.integration.rebuilding import clone, differing, listing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +85,7 @@ def rebuild(root: Path, store: Path, vault: str, registry: str = "") -> subproce
 
 
 def rebuilt(kept_project: Example, built: Built, tmp_path: Path, vault: str, registry: str = "") -> None:
-    root = clone(kept_project, built, tmp_path / "elsewhere")
+    root = clone(kept_project.root, tmp_path / "elsewhere")
     done = rebuild(root, tmp_path / "store", vault, registry)
     assert done.returncode == 0, done.stderr
     folder = files_of(json.loads(done.stdout))
@@ -103,7 +103,7 @@ def test_hello_comes_out_of_the_vault(kept: Kept, tmp_path: Path, kind: str) -> 
 def test_orders_comes_out_of_the_vault(orders: Example, first: Built, tmp_path: Path) -> None:
     """With an sdist that is compiled again."""
     (tmp_path / "vault").mkdir()
-    branch = clone(orders, first, tmp_path / "tagged")
+    branch = clone(orders.root, tmp_path / "tagged")
     made = Example(branch, orders.environment).release("bundle", "--inputs", "--to", str(tmp_path / "vault"))
     assert made["vaults"][0]["added"] == made["files"]
     rebuilt(orders, first, tmp_path, str(tmp_path / "vault"))
@@ -117,7 +117,7 @@ def test_what_is_missing_and_what_is_corrupt_is_named(kept: Kept, tmp_path: Path
     spoiled = next(path for name, path in sorted(paths.items()) if name.startswith("libc6_"))
     gone.unlink()
     spoiled.write_bytes(b"evil")
-    root = clone(kept.project, kept.built, tmp_path / "elsewhere")
+    root = clone(kept.project.root, tmp_path / "elsewhere")
     done = rebuild(root, tmp_path / "store", str(tmp_path / "vault"))
     assert done.returncode == 1
     error = json.loads(done.stdout)["error"]
@@ -145,7 +145,7 @@ def test_a_corrupt_entry_is_mended_by_the_next_bundle(kept: Kept, tmp_path: Path
 
 def test_a_vault_that_fails_does_not_undo_the_release(kept: Kept, tmp_path: Path) -> None:
     """CI is told, with the next step; who may not write is no failure."""
-    root = clone(kept.project, kept.built, tmp_path / "elsewhere")
+    root = clone(kept.project.root, tmp_path / "elsewhere")
     project = Example(root, kept.project.environment)
     done = project.run("build", "--format", "wheel", CI="1", BUILDONCE_VAULT=str(tmp_path / "unmounted"))
     assert done.returncode == 1
@@ -160,7 +160,7 @@ def test_a_vault_that_fails_does_not_undo_the_release(kept: Kept, tmp_path: Path
 
 
 def test_a_release_of_another_lock_is_not_bundled(kept: Kept, tmp_path: Path) -> None:
-    root = clone(kept.project, kept.built, tmp_path / "elsewhere")
+    root = clone(kept.project.root, tmp_path / "elsewhere")
     project = Example(root, kept.project.environment)
     manifest = kept.built.folder / "release.json"
     release = tmp_path / "release"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import sleep
@@ -83,7 +84,14 @@ def turn_a_link(path: Path) -> None:
     (path / "link").symlink_to("elsewhere")
 
 
-CHANGES = [change_a_byte, change_a_mode, add_a_file, remove_a_file, turn_a_link]
+def change_a_byte_and_the_time_back(path: Path) -> None:
+    """Size, mode and modification time are as before."""
+    before = (path / "file").stat()
+    (path / "file").write_text("evil")
+    os.utime(path / "file", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+CHANGES = [change_a_byte, change_a_byte_and_the_time_back, change_a_mode, add_a_file, remove_a_file, turn_a_link]
 
 
 @pytest.mark.parametrize("quick", [True, False])
@@ -105,6 +113,40 @@ def test_a_changed_folder_is_made_again(store: Store, change: Callable[[Path], N
     assert (path / "file").read_text() == "good"
     assert sorted(inside.name for inside in path.iterdir()) == ["file", "link"]
     assert left(store) == []
+
+
+def test_a_folder_that_was_only_touched_is_read_once_and_kept(store: Store, tmp_path: Path) -> None:
+    """A link to a file, a copy of the store with its times: no byte is another one."""
+
+    def make(into: Path) -> None:
+        (into / "file").write_text("good")
+        (into / "unreadable").write_text("good")
+
+    def no(into: Path) -> None:
+        pytest.fail("made again")
+
+    path = store.folder("roots", KEY, make, quick=True)
+    listed = path.with_name(f"{KEY}.json")
+    before = listed.read_bytes()
+    (tmp_path / "other").hardlink_to(path / "file")
+    assert store.folder("roots", KEY, no, quick=True) == path
+    assert listed.read_bytes() != before
+    after = listed.stat()
+    assert store.folder("roots", KEY, no, quick=True) == path
+    assert listed.stat().st_ino == after.st_ino, "written only when something moved"
+
+
+@pytest.mark.parametrize("listing", ["", "{}", "[]", "[1]", "[[1]]", '[["file"]]', '[["file", 420, 4, 1]]'])
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_listing_that_is_none(store: Store, listing: str, *, quick: bool) -> None:
+    def make(into: Path) -> None:
+        (into / "file").write_text("good")
+
+    path = store.folder("roots", KEY, make, quick=quick)
+    path.with_name(f"{KEY}.json").write_text(listing)
+    (path / "file").write_text("evil")
+    store.folder("roots", KEY, make, quick=quick)
+    assert (path / "file").read_text() == "good"
 
 
 def test_a_folder_that_could_not_be_made(store: Store) -> None:

@@ -82,8 +82,11 @@ def ensure(
     when this machine has no such way, :class:`ReleaseError` when the disk is full.
     """
     machine = host or HostRunner()
+    known = exists(target, pins, store)
 
     def make(root: Path) -> None:
+        if known:
+            progress.note(f"the build root of {target.name} was changed since it was made: making it anew")
         chosen = choose(way, machine)  # before the long work
         docker.forget(store.root / "roots" / key(target, pins))
         root.chmod(0o755)

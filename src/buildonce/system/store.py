@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import stat
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ from buildonce.errors import ReleaseError
 from buildonce.system import canonical, files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from buildonce.model import Digest
 
@@ -91,8 +92,9 @@ class Store:
         """The folder of *kind* made from *key*; *make* fills an empty one when it is missing or was changed.
 
         Every file's sha256 is checked against the listing taken when it was made; with *quick* (for roots of thousands
-        of files) size, mode and modification time are. With *hold*, :meth:`remove` by another process leaves the
-        entry alone while this one runs, and :meth:`last_held` tells when that was.
+        of files) only of those whose times are others: the time of the last change of any kind, which nobody can set
+        back, shows what was written, but also what was merely copied or linked. With *hold*, :meth:`remove` by another
+        process leaves the entry alone while this one runs, and :meth:`last_held` tells when that was.
         """
         path = self.root / kind / key
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,18 +165,34 @@ def _listed(path: Path) -> Path:
 def _is_whole(path: Path, *, quick: bool) -> bool:
     try:
         expected = json.loads(_listed(path).read_bytes())
-    except (FileNotFoundError, ValueError):
+        if not path.is_dir():
+            return False
+        found = _listing(path, quick=quick, known={row[0]: row for row in expected})
+        if found != expected and quick and [_lasting(row) for row in found] == [_lasting(row) for row in expected]:
+            files.write_atomically(_listed(path), json.dumps(found).encode())  # next time it is quick again
+            return True
+    except (FileNotFoundError, ValueError, TypeError, LookupError):
         return False
-    return path.is_dir() and bool(expected == _listing(path, quick=quick))
+    return bool(found == expected)
 
 
-def _listing(root: Path, *, quick: bool) -> list[list[str | int]]:
+_Row = list[str | int]  # path, and of a file: mode, sha256 and, for quick checks, size, two times
+_QUICK: Final = slice(3, 6)
+
+
+def _lasting(row: _Row) -> _Row:
+    """Without the time that changes when nothing in the file does."""
+    return row[:5]
+
+
+def _listing(root: Path, *, quick: bool, known: Mapping[str, _Row] | None = None) -> list[_Row]:
     """Every file and link below *root* with what must not change.
 
-    One scan and one read a file: thousands are checked.
+    One scan and one read a file: thousands are checked. With *quick*, no read of those that are as *known*.
     """
-    rows = [_row(entry, len(str(root)) + 1, quick=quick) for entry in _leaves(str(root))]
-    return sorted(rows, key=lambda row: str(row[0]))
+    prefix = len(str(root)) + 1
+    row = partial(_quick_row, known=known or {}) if quick else _row
+    return sorted((row(entry, entry.path[prefix:]) for entry in _leaves(str(root))), key=lambda row: str(row[0]))
 
 
 def _leaves(folder: str) -> Iterator[os.DirEntry[str]]:
@@ -186,16 +204,23 @@ def _leaves(folder: str) -> Iterator[os.DirEntry[str]]:
                 yield entry
 
 
-def _row(entry: os.DirEntry[str], prefix: int, *, quick: bool) -> list[str | int]:
-    path = entry.path[prefix:]
+def _row(entry: os.DirEntry[str], path: str) -> _Row:
     if entry.is_symlink():
         return [path, "link", os.readlink(entry.path)]  # noqa: PTH115 - ten thousand Path objects take as long as reading
-    if quick:
-        status = entry.stat(follow_symlinks=False)
-        return [path, stat.S_IMODE(status.st_mode), status.st_size, status.st_mtime_ns]
     with open(entry.path, "rb", buffering=0) as stream:  # noqa: PTH123 - as above
         mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
         return [path, mode, hashlib.file_digest(stream, "sha256").hexdigest()]
+
+
+def _quick_row(entry: os.DirEntry[str], path: str, *, known: Mapping[str, _Row]) -> _Row:
+    if entry.is_symlink():
+        return _row(entry, path)
+    status = entry.stat(follow_symlinks=False)
+    facts: _Row = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    before = known.get(path, [])
+    if before[_QUICK] == facts and before[1] == stat.S_IMODE(status.st_mode):
+        return before
+    return [*_row(entry, path), *facts]
 
 
 def remove(path: Path) -> None:
