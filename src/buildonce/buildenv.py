@@ -8,6 +8,7 @@ another path.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import json
 import os
@@ -15,8 +16,8 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
-from buildonce import install
-from buildonce.errors import BuildError, TimeLimitError
+from buildonce import buildroot, install
+from buildonce.errors import BuildError, RootFullError, TimeLimitError
 from buildonce.model import Bind, Command
 from buildonce.system import files, share
 from buildonce.wheels import admit
@@ -170,6 +171,8 @@ def call(
         except TimeLimitError as error:
             raise _too_slow(hook, error) from error
     if outcome.returncode:
+        if os.strerror(errno.ENOSPC) in outcome.tail and shutil.disk_usage(out).free > buildroot.MOST_MEMORY:
+            raise _filled(hook, outcome.tail, log)
         raise _failure(hook, outcome.returncode, outcome.tail, log)
     return outcome.stdout
 
@@ -240,6 +243,15 @@ def _copy_plainly(source: Path, into: Path, *, epoch: int | None) -> None:
 def _step(hook: Hook) -> str:
     steps = {"wheel": "building the wheel", "sdist": "building the sdist"}
     return steps.get(hook, "asking for build requirements")
+
+
+def _filled(hook: Hook, tail: str, log: Path | None) -> RootFullError:
+    return RootFullError(
+        f"{_step(hook)} filled /tmp, /opt or /build of its build root",
+        hint=f"these are in memory, and hold {buildroot.MOST_MEMORY >> 30} GiB or a quarter of the memory at most",
+        log=tail,
+        log_path=str(log or ""),
+    )
 
 
 def _too_slow(hook: Hook, error: TimeLimitError) -> TimeLimitError:

@@ -21,7 +21,7 @@ from packaging.utils import (
 )
 
 from buildonce import buildenv, missing, normalise, sdists, wheels
-from buildonce.errors import BuildError, TimeLimitError
+from buildonce.errors import BuildError, RootFullError, TimeLimitError
 from buildonce.model import Wheel
 from buildonce.system import compress, files, zipped
 
@@ -237,7 +237,7 @@ def _explained(error: BuildError, chosen: Chosen, target: Target, apt: Sequence[
     """The same error with what the compiler missed as its headline, and the next step."""
     output, what = _said(error, log), f"{chosen.name} {chosen.version} does not compile for {target.name}"
     message, hint = f"{what}: {error}", error.problems[0].hint
-    if isinstance(error, TimeLimitError):
+    if isinstance(error, TimeLimitError | RootFullError):
         pass  # whatever it said before
     elif found := missing.find(output):
         message, hint = f"{what}: {found[0].what} is missing", missing.hint(chosen.name, found, apt)
@@ -251,7 +251,7 @@ def _own_explained(log: Path | None) -> Iterator[None]:
     """The same for the project itself."""
     try:
         yield
-    except TimeLimitError:
+    except (TimeLimitError, RootFullError):
         raise
     except BuildError as error:
         forbidden = missing.forbidden(_said(error, log))

@@ -17,6 +17,7 @@ __all__ = [
     "MissingToolError",
     "Problem",
     "ReleaseError",
+    "RootFullError",
     "SourceError",
     "TimeLimitError",
     "VerificationError",
@@ -78,6 +79,10 @@ class SourceError(ReleaseError):
 
 class BuildError(ReleaseError):
     """A tool that was asked to build something failed."""
+
+
+class RootFullError(BuildError):
+    """A program filled the folders of its build root that are in memory; there is room on the disk."""
 
 
 class TimeLimitError(BuildError):

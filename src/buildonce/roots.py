@@ -206,4 +206,4 @@ def _described(root: Path) -> str:
 
 def _size(root: Path) -> int:
     rows = json.loads(root.with_name(f"{root.name}.json").read_bytes())
-    return sum(row[2] for row in rows if row[1] != "link")
+    return sum(row[3] for row in rows if row[1] != "link")

@@ -13,8 +13,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
-from buildonce import buildroot
-from buildonce.errors import BuildError, ReleaseError
+from buildonce.errors import BuildError, ReleaseError, RootFullError
 from buildonce.system import files
 
 if TYPE_CHECKING:
@@ -105,22 +104,9 @@ def _explaining_full_disks(*places: Path) -> Iterator[None]:
             raise
         raise _full(places) from error
     except BuildError as error:
-        if _TOLD_BY_TOOLS not in error.log:
+        if _TOLD_BY_TOOLS not in error.log or isinstance(error, RootFullError):
             raise
-        if min(shutil.disk_usage(place).free for place in places) > buildroot.MOST_MEMORY:
-            raise _full_memory(error) from error
         raise _full(places) from error
-
-
-def _full_memory(error: BuildError) -> BuildError:
-    """It was not the disk: the folders of a build root that are in memory are limited."""
-    return BuildError(
-        f"{error}: it filled /tmp, /opt or /build of its build root",
-        where=error.problems[0].where,
-        hint=f"these are in memory, and hold {buildroot.MOST_MEMORY >> 30} GiB or a quarter of the memory at most",
-        log=error.log,
-        log_path=error.log_path,
-    )
 
 
 def _full(places: tuple[Path, ...]) -> ReleaseError:

@@ -118,7 +118,7 @@ os.symlink({str(kept.parent)!r}, '/build/out/folder')
 
 def test_filling_the_memory(user: User, way: str) -> None:
     ended = build(user, way, "import os; os.posix_fallocate(os.open('/tmp/x', os.O_CREAT | os.O_RDWR), 0, 1 << 45)")
-    fails(ended, user, "it filled /tmp, /opt or /build of its build root")
+    fails(ended, user, "filled /tmp, /opt or /build of its build root")
     assert "No space left on device" in ended.stderr
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import io
 import socket as sockets
+import tarfile
 import tempfile
 import threading
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from buildonce.errors import TimeLimitError
+from buildonce.errors import BuildError, TimeLimitError
 from buildonce.system import archive, files, terminal
 from buildonce.system.engine import LABEL, connected
 
@@ -200,7 +201,10 @@ def _follow(channel: Any, output: Callable[[bool, bytes], None]) -> None:
 def _bring_back(chunks: Iterable[bytes], into: Path) -> None:
     """Replace what is at *into* by what the engine sends. A folder stays the same folder."""
     with files.scratch(into.parent, "back") as aside:
-        archive.unpack(io.BufferedReader(_Chunks(chunks), 1 << 20), aside / "it")
+        try:
+            archive.unpack(io.BufferedReader(_Chunks(chunks), 1 << 20), aside / "it")
+        except (tarfile.TarError, FileExistsError) as error:
+            raise BuildError(f"what a step made in the build root cannot be taken from it: {error}") from error
         new = aside / "it"
         if not new.is_dir():
             new.replace(into)
