@@ -30,11 +30,12 @@ from buildonce import buildroot
 from buildonce import lock as locks
 from buildonce import project as projects
 from buildonce import target as targets
-from buildonce.model import Digest
 from buildonce.system.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from buildonce.model import Digest
 
 TARGET = "debian-12"
 RELEASE = [sys.executable, "-m", "buildonce"]
@@ -97,13 +98,20 @@ class Ours:
         for kind in ("files", "roots"):
             if (seed / kind).is_dir():
                 shutil.copytree(seed / kind, self.store / kind, symlinks=True, copy_function=_link)
-        for root in (path for path in (self.store / "roots").glob("*") if path.is_dir()):
-            # A link changes the times of a file: it is read now, not while the clock runs.
-            Store(self.store).folder("roots", Digest(root.name), _never, quick=True)
+
+    @property
+    def root_key(self) -> Digest:
+        """The build root of the project."""
+        target = targets.load(TARGET)
+        return buildroot.key(target, locks.read(projects.read(self.work.root)).debs(target))
+
+    def look(self) -> None:
+        """Read the build root once: links changed the times of its files, and the clock should not measure that."""
+        Store(self.store).folder("roots", self.root_key, _never, quick=True)
 
 
 def _never(root: Path) -> None:
-    raise AssertionError(f"{root} is whole")
+    raise AssertionError(f"{root} should not be needed")
 
 
 def _link(source: str, place: str) -> None:
@@ -182,6 +190,7 @@ def prepared(make: Callable[[Path], works.Work], folder: Path) -> tuple[works.Wo
     seed = folder / "seed"
     ours.store.rename(seed)
     ours.only_fetched(seed)
+    ours.look()
     return work, ours
 
 
@@ -220,10 +229,8 @@ def by_hand(work: works.Work, ours: Ours, folder: Path, *, quick: bool, skipped:
     """Seconds of every step by hand."""
     store = Store(ours.store)
     found, pins = locked_files(work, store)
-    target = targets.load(TARGET)
-    key = buildroot.key(target, locks.read(projects.read(work.root)).debs(target))
     bench = byhand.Bench(
-        root=ours.store / "roots" / key, folder=folder / "by-hand", name=work.name, log=folder / "by-hand.log"
+        root=ours.store / "roots" / ours.root_key, folder=folder / "by-hand", name=work.name, log=folder / "by-hand.log"
     )
     say(f"{work.name}: by hand, {len(pins)} packages")
     byhand.prepare(bench, work.root, found, pins)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.backends import PROJECTS
-from tests.integration import carried, hosts, tiny, varied
+from tests.integration import carried, hosts, levels, tiny, varied
 from tests.lock import index as indexes
 from tests.system import server as servers
 
@@ -61,7 +61,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     wanted = varied.pairs(varied.ROWS)
     for project, rows in TALLY.rows.items():
         covered = varied.pairs(tuple(rows))
-        share = f"{len(covered & wanted)} of {len(wanted)} pairs of levels of {len(varied.FACTORS)} factors"
+        share = f"{len(covered & wanted)} of {len(wanted)} pairs of levels of {len(levels.FACTORS)} factors"
         terminalreporter.write_line(f"{project}: {len(rows)} builds, {share}")
     builds = sum(map(len, TALLY.rows.values()))
     terminalreporter.write_line(f"{builds} builds, {TALLY.artifacts} artifacts compared, 0 different")

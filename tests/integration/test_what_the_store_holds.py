@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from buildonce.system import files
-from tests.integration import rebuilding, varied
+from tests.integration import levels, rebuilding, varied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Built, Example
     from tests.integration.varied import Place, Stores
 
-ROW: Final = {**varied.ROWS[0], **{name: levels[0] for name, levels in varied.FACTORS.items()}, "umask": "077"}
+ROW: Final = {**varied.ROWS[0], **{name: all_of_it[0] for name, all_of_it in levels.FACTORS.items()}, "umask": "077"}
 # What no build reads: what an interrupted download left, the state of apt, logs of failed builds, the tests' own.
 NO_ENTRIES: Final = {"parts", "apt", "logs", "test-tools", "test-store"}
 
@@ -35,7 +35,7 @@ def place(orders: Example, stores: Stores) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def clean(place: Place) -> dict[str, tuple[int, str]]:
     """What came out of the empty store."""
-    return rebuilding.listing(Path(place.release("build")["dir"]))
+    return rebuilding.listing(Path(place.build()["dir"]))
 
 
 def test_an_empty_store_gives_the_bytes_of_a_warm_one(clean: dict[str, tuple[int, str]], first: Built) -> None:

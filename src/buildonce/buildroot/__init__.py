@@ -46,8 +46,8 @@ __all__ = [
     "runner",
 ]
 
-# Part of every root's key: to be raised with any change to what this package writes into a root.
-_RECIPE: Final = 1
+# Part of every root's key: to be raised with any change to what this package writes into a root, or how it is listed.
+_RECIPE: Final = 2
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
