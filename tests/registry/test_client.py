@@ -190,7 +190,6 @@ def test_a_server_that_is_no_registry(net: Net) -> None:
         ("oci://localhost:5000/a", "http://localhost:5000/v2/a/x"),
         ("oci://[::1]:5000/a", "http://[::1]:5000/v2/a/x"),
         ("oci+http://nas.example.org/a", "http://nas.example.org/v2/a/x"),
-        ("oci://docker.io/team/a", "https://registry-1.docker.io/v2/team/a/x"),
     ],
 )
 def test_addresses(text: str, url: str) -> None:

@@ -16,8 +16,6 @@ _REPOSITORY: Final = re.compile(
     rf"oci(?P<plain>\+http)?://(?P<host>[A-Za-z0-9.-]+(?::\d+)?|\[[0-9A-Fa-f:]+\](?::\d+)?)/(?P<name>{_PART}(?:/{_PART})*)"
 )
 _HERE: Final = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
-_HUB: Final = "docker.io"
-_HUB_SERVER: Final = "registry-1.docker.io"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +44,7 @@ class Repository:
 
     def url(self, path: str) -> str:
         """The address of *path* below the repository, such as ``blobs/sha256:…``."""
-        host = _HUB_SERVER if self.host == _HUB else self.host
-        return f"{'http' if self.plain else 'https'}://{host}/v2/{self.name}/{path}"
+        return f"{'http' if self.plain else 'https'}://{self.host}/v2/{self.name}/{path}"
 
     def __str__(self) -> str:
         return f"oci{'+http' if self.plain and not _HERE.fullmatch(self.host) else ''}://{self.host}/{self.name}"

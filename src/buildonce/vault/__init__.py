@@ -85,7 +85,7 @@ def open_vault(place: str, net: Net, *, root: Path, where: str) -> Vault:
             where=where,
             hint="a folder, a bundle (.tar), https://host/path, or oci://host/name",
         )
-    path = (root / (unquote(parts.path) if parts.scheme == "file" else Path(place).expanduser())).absolute()
+    path = (root / (unquote(parts.path) if parts.scheme == "file" else Path(place).expanduser())).resolve()
     return BundleVault(path) if path.suffix == ".tar" else FolderVault(path)
 
 
