@@ -50,6 +50,7 @@ sources = st.builds(
     url=words,
     dirty=st.none() | digests,
     changes=st.just(()),
+    folder=st.just("") | paths,
 )
 targets = st.builds(
     Target,
@@ -295,3 +296,11 @@ def test_a_tree_of_6000_files_stays_below_one_and_a_half_megabytes() -> None:
 
     assert len(data) < 1_500_000
     assert manifest.read(data).targets == (made,)
+
+
+@pytest.mark.parametrize("folder", ["../elsewhere", "/etc", "a//b", "", "a/.", 7])
+def test_a_project_outside_of_its_repository_is_refused(folder: object, document: bytes) -> None:
+    data = json.loads(document)
+    data["predicate"]["source"]["folder"] = folder
+    with pytest.raises(VerificationError, match="folder"):
+        manifest.read(canonical.dump(data))

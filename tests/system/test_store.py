@@ -13,7 +13,7 @@ import pytest
 from buildonce.errors import ReleaseError
 from buildonce.model import Digest
 from buildonce.system import files
-from buildonce.system.store import Store
+from buildonce.system.store import Store, remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,3 +179,34 @@ def test_a_place_that_cannot_be_written() -> None:
     with pytest.raises(ReleaseError, match="the store cannot be written") as caught:
         Store(Path("/proc/nowhere")).make_sure_it_can_be_written()
     assert "BUILDONCE_STORE" in caught.value.problems[0].hint
+
+
+def test_a_store_of_fetched_files_has_nothing_that_was_made_of_them(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "download").write_bytes(b"data")
+    digest = files.sha256_bytes(b"data")
+    place = store.add(tmp_path / "download", "a.whl")
+    store.folder("compiled", KEY, lambda new: (new / "made").touch())
+
+    fresh = store.fetched_only(store.root / "fresh")
+
+    found = fresh.file(digest, "a.whl")
+    assert found is not None
+    assert found.samefile(place)
+    made: list[Path] = []
+    fresh.folder("compiled", KEY, made.append)
+    assert made, "what was made before must not be seen"
+    (tmp_path / "another").write_bytes(b"more")
+    fresh.add(tmp_path / "another", "b.whl")
+    assert store.file(files.sha256_bytes(b"more"), "b.whl") is not None
+
+    place.write_bytes(b"rotten")
+    assert fresh.file(digest, "a.whl") is None
+
+
+def test_removing_a_store_leaves_the_files_of_the_other(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "download").write_bytes(b"data")
+    place = store.add(tmp_path / "download", "a.whl")
+    fresh = store.fetched_only(store.root / "fresh")
+    remove(fresh.root)
+    assert not fresh.root.exists()
+    assert place.read_bytes() == b"data"
