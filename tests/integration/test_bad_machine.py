@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration import tiny
+from tests.integration import rebuilding, tiny
 from tests.system.server import cuts
 
 if TYPE_CHECKING:
@@ -55,11 +55,15 @@ def test_missing_program(user: User, tmp_path: Path, program: str, command: str,
 # -- the disk -----------------------------------------------------------------------------------------------
 
 
-def run_on_small_disk(user: User, place: Path, *arguments: str, **environment: str) -> tuple[Ended, list[str]]:
-    """``release …`` with a file system of a few megabytes at *place*; answers what is left there, too."""
+def run_on_small_disk(
+    user: User, place: Path, *arguments: str, size: int = SMALL, seed: Path | None = None, **environment: str
+) -> tuple[Ended, list[str]]:
+    """``release …`` with a file system of *size* bytes, filled with *seed*, at *place*; answers what is left there."""
     place.mkdir()
     listing = place.parent / "listing"
-    script = f'mount -t tmpfs -o size={SMALL} tmpfs "{place}" && "$@"; code=$?; find "{place}" >"{listing}"; exit $code'
+    fill = f'cp -R "{seed}/." "{place}"' if seed else "true"
+    mount = f'mount -t tmpfs -o size={size} tmpfs "{place}" && {fill}'
+    script = f'{mount} && "$@"; code=$?; find "{place}" >"{listing}"; exit $code'
     unshare = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
     ended = user.run(*arguments, start=(*unshare, "sh", "-c", script, "sh"), **environment)
     return ended, [name.removeprefix(f"{place}").lstrip("/") for name in listing.read_text().splitlines()[1:]]
@@ -74,6 +78,23 @@ def test_full_disk_under_the_store(user: User, tmp_path: Path) -> None:
     assert f"in: {tmp_path}/small" in ended.stderr
     assert "BUILDONCE_STORE" in ended.hint
     assert all(name.startswith(("parts", "files")) for name in left), left
+
+
+def test_full_disk_under_a_build_root(user: User, tmp_path: Path) -> None:
+    """Everything is fetched; there is room for half of the root."""
+    user.ready()
+    seed, place = rebuilding.seed(tmp_path / "seed", user.root), tmp_path / "small"
+    fetched = sum(path.stat().st_size for path in seed.rglob("*") if path.is_file())
+    ended, left = run_on_small_disk(
+        user, place, "build", size=fetched + (200 << 20), seed=seed, BUILDONCE_STORE=str(place)
+    )
+    assert ended.code == 1
+    assert ended.error == "the disk is full: a build root needs about 1 GB"
+    assert f"in: {place}" in ended.stderr
+    assert "BUILDONCE_STORE" in ended.hint
+    # What was fetched stays; of the root, nothing but the file that one process at a time holds.
+    assert [name for name in left if name.startswith("roots/") and not name.endswith(".lock")] == []
+    assert sum(name.endswith((".deb", ".whl")) for name in left) == sum(1 for _ in seed.glob("files/*/*/*"))
 
 
 def test_full_disk_under_the_release(user: User, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["ROWS", "Ended", "Place", "Stores", "far_from", "folder", "pairs", "prepared"]
 
 _MEMORY: Final = Path("/dev/shm")
+_PACKED: Final = ("carried", "oci-layer", "oci-listing")  # kinds of the store
 
 # One row with everything against us; a cold store is made only where a pair needs it, because it takes longest.
 _HOSTILE: Final = {
@@ -127,6 +128,12 @@ class Stores:
         _give(self.of[user].parent, user)
         return self.of[user]
 
+    def warm(self, user: str) -> Path:
+        """What builds before have left, but for what was packed: every row packs for itself."""
+        for kind in _PACKED:
+            shutil.rmtree(self.of[user] / kind, ignore_errors=True)
+        return self.of[user]
+
 
 @contextlib.contextmanager
 def prepared(row: Row, project: Path, stores: Stores) -> Iterator[Place]:
@@ -135,7 +142,7 @@ def prepared(row: Row, project: Path, stores: Stores) -> Iterator[Place]:
         base = stack.enter_context(folder(_MEMORY if row["file-order"] == "memory" else stores.base))
         user = row["user"]
         cold = row["store"] == "cold" or user not in stores.of
-        store = stores.empty(user, project) if cold else stores.of[user]
+        store = stores.empty(user, project) if cold else stores.warm(user)
         start = _started(row, base)
         start.place.mkdir(parents=True, exist_ok=True)
         rebuilding.clone(project, start.place / "checkout")
