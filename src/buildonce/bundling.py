@@ -59,7 +59,7 @@ def make(
         kept = inputs.keep(project, lock, _places(project, system, to), system, thorough=True)
     found = inputs.contents(project, lock, system)
     if out is not None:
-        inputs.bring_all(lock, system)
+        inputs.bring_all(project, lock, system)
         system.progress.step(f"bundle {len(found.inputs)} inputs")
         bundle.write(out, found, system.progress)
     return Bundled(

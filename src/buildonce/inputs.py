@@ -101,24 +101,24 @@ def keep(project: Project, lock: Lock, vaults: Sequence[Keeper], system: System,
         if not thorough and one.listing(found.digest) == found.listing:
             kept.append(vault.Kept(vault=one.name, files=len(found.inputs), added=0, added_bytes=0))
             continue
-        bring_all(lock, system)
+        bring_all(project, lock, system)
         system.progress.step(f"keep {len(found.inputs)} inputs in {one.name}")
         kept.append(one.keep(found, system.progress, thorough=thorough))
     return tuple(kept)
 
 
-def bring_all(lock: Lock, system: System) -> None:
-    """Bring the inputs of all of the lock's targets. Raises as :func:`bring`."""
-    bring(_all(lock), system)
+def bring_all(project: Project, lock: Lock, system: System) -> None:
+    """Bring the inputs of all targets of *project*. Raises as :func:`bring`."""
+    bring(_all(project, lock), system)
 
 
-def _all(lock: Lock) -> tuple[Needed, ...]:
-    return of(lock, [targets.load(name) for name in lock.targets])
+def _all(project: Project, lock: Lock) -> tuple[Needed, ...]:
+    return of(lock, targets.of(project.settings))
 
 
 def contents(project: Project, lock: Lock, system: System) -> vault.Contents:
     """What a vault keeps for *lock*: the inputs of all its targets, the lock's files, and a base image's archive."""
-    needed = _all(lock)
+    needed = _all(project, lock)
     if any(one.file.size is None for one in needed):
         bring(needed, system)  # else nobody knows
     found = {}

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from buildonce.buildroot import DockerRunner, RootRunner
     from buildonce.lock import Lock
-    from buildonce.model import Chosen, DebPin, Digest, RemoteFile, RunnerName, Target
+    from buildonce.model import Chosen, DebPin, Digest, RunnerName, Target
     from buildonce.project import Project
     from buildonce.system import System
     from buildonce.system.store import Store
 
-__all__ = ["Workbench", "locked_files", "prepare", "wheelhouse"]
+__all__ = ["Workbench", "prepare", "wheelhouse"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,12 +44,6 @@ class Workbench:
         return buildenv.make(_taken(chosen, self.files), target=self.target, store=system.store, runner=self.runner)
 
 
-def locked_files(target: Target, lock: Lock) -> tuple[RemoteFile, ...]:
-    """Everything that is fetched for *target*."""
-    chosen = (*lock.select(target), *lock.build(target))
-    return (*(one.file for one in chosen), *(pin.file for pin in lock.debs(target)))
-
-
 def prepare(
     target: Target,
     lock: Lock,
@@ -65,10 +59,10 @@ def prepare(
     """
     way = buildroot.choose(way, system.host)
     debs = lock.debs(target)
-    wanted = locked_files(target, lock)
-    system.progress.step(f"fetch {len(wanted) - len(debs)} Python files and {len(debs)} OS packages of {target.name}")
+    chosen = (*lock.select(target), *lock.build(target))
+    system.progress.step(f"fetch {len(chosen)} Python files and {len(debs)} OS packages of {target.name}")
     found = fetch.fetch(
-        wanted,
+        [*(one.file for one in chosen), *(pin.file for pin in debs)],
         store=system.store,
         net=system.net,
         progress=system.progress,

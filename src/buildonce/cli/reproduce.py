@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from buildonce.cli.keys import chosen_key, home, passphrase
-from buildonce.cli.options import Common, common, system
+from buildonce.cli.options import Common, common, isolated, system
 from buildonce.errors import VerificationError
 
 if TYPE_CHECKING:
+    from buildonce.model import RunnerName
     from buildonce.signing import Key
 
 __all__ = ["command"]
@@ -37,6 +38,7 @@ __all__ = ["command"]
 )
 @click.option("--sign", is_flag=True, help="When identical, attest it in the release's attestations/.")
 @click.option("--key", "key", metavar="FILE", help="The key to attest with.")
+@isolated
 @common
 def command(
     *,
@@ -49,6 +51,8 @@ def command(
     keep: Path | None,
     sign: bool,
     key: str | None,
+    runner: RunnerName,
+    limit: float,
 ) -> None:
     """Build a release again from its recorded commit and lock, and compare bit for bit.
 
@@ -71,6 +75,8 @@ def command(
         vary=vary,
         quick=quick,
         keep=options.root / keep if keep else None,
+        runner=runner,
+        limit=limit,
     )
     with system(options) as machine:
         report = reproduction.reproduce(order, machine)

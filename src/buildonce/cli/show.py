@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from buildonce.bundling import Bundled
+    from buildonce.difference import Difference
     from buildonce.doctoring import Finding
     from buildonce.locking import Locked
     from buildonce.model import Artifact, Release
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 _KIB = 1024
+_MOST_OTHERS = 5
 
 
 def size(count: int) -> str:
@@ -198,18 +200,26 @@ def _short(digest: str) -> str:
     return f"{digest[:16]}…" if digest else "none"
 
 
+def _explained(file: str, found: Difference) -> None:
+    click.echo(f"\n{file}: {found.verdict}{f', first in {found.member}' if found.member else ''}")
+    for line in found.lines:
+        click.echo(f"  | {line}")
+    for line in found.hint.splitlines():
+        click.echo(f"  likely cause: {line}")
+    for other in found.further[:_MOST_OTHERS]:
+        click.echo(f"  also: {other}")
+    if others := len(found.further[_MOST_OTHERS:]) + found.more:
+        click.echo(f"  and {others} more")
+
+
 def reproduced(report: Report) -> None:
     """Each file as it was published and as it was built now; what is different, and what that looks like."""
     rows = [(one.file, _short(one.expected), _short(one.found), "SAME" if one.same else "DIFF") for one in report.files]
     click.echo(f"recipe {report.recipe}: the inputs are the same")
     click.echo(table(("artifact", "expected", "got", ""), rows))
     for one in report.files:
-        if found := one.difference:
-            click.echo(f"\n{one.file}: {found.verdict}{f', first in {found.member}' if found.member else ''}")
-            for line in found.lines:
-                click.echo(f"  | {line}")
-            for line in found.hint.splitlines():
-                click.echo(f"  likely cause: {line}")
+        if one.difference:
+            _explained(one.file, one.difference)
     for name in report.varied:
         click.echo(f"varied {name}", err=True)
     for name in report.not_varied:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from buildonce import manifest, provenance
+from buildonce import buildroot, manifest, provenance
 from buildonce.errors import ReleaseError, SourceError
 from buildonce.reproduction import checkout, comparing, inputs, published, rebuilding
 from buildonce.signing import attestations, rebuilds
@@ -20,6 +20,7 @@ from buildonce.system import files, store
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from buildonce.model import RunnerName
     from buildonce.provenance import Mode
     from buildonce.reproduction.comparing import Compared
     from buildonce.reproduction.published import Published
@@ -44,6 +45,8 @@ class Order:
     vary: bool = False  # build under everything in `buildonce.variation` that this machine can do
     quick: bool = False  # take what was made before from the store: faster, and proves less
     keep: Path | None = None  # where rebuilt artifacts that differ are left
+    runner: RunnerName = "auto"  # how programs are run in the build root
+    limit: float = buildroot.LIMIT  # seconds that a step in it may take
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +87,7 @@ def reproduce(order: Order, system: System) -> Report:
         project, source = checkout.make(said.source, clone, root=order.root, chosen=order.source, system=system)
         inputs.require_locks(said, project)
         inputs.require_targets(said, project)
-        job = rebuilding.Job.of(said, clone=clone, work=work / "build")
+        job = rebuilding.Job.of(said, clone=clone, work=work / "build", runner=order.runner, limit=order.limit)
         built = rebuilding.build(job, system, vary=order.vary, quick=order.quick)
         inputs.require_same(found.provenance, built.folder)
         compared = comparing.compare(found, built.folder, system)

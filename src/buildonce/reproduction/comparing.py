@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -64,7 +65,9 @@ def compare(published: Published, rebuilt: Path, system: System) -> tuple[Compar
 
 def _explain(name: str, published: Published, rebuilt: Path, system: System) -> Difference | None:
     place = published.artifact(name, system) if name in published.verified.files else None
-    return difference.compare(place, rebuilt / name) if place and (rebuilt / name).is_file() else None
+    if place is None or not (rebuilt / name).is_file():
+        return None
+    return difference.compare(place, rebuilt / name, known={socket.gethostname(): "hostname"})
 
 
 def keep(compared: Sequence[Compared], published: Published, rebuilt: Path, into: Path, system: System) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from buildonce import fetch, flow, variation, workbench
+from buildonce import flow, inputs, variation, vault
 from buildonce import lock as locks
 from buildonce import project as projects
 from buildonce import target as targets
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from buildonce.manifest import Manifest
+    from buildonce.model import RunnerName
     from buildonce.system import System
     from buildonce.system.store import Store
     from buildonce.variation import Start
@@ -41,9 +42,11 @@ class Job:
     work: Path
     targets: tuple[str, ...]
     formats: tuple[Format, ...]
+    runner: RunnerName  # how programs are run in the build root
+    limit: float  # seconds that a step in it may take
 
     @classmethod
-    def of(cls, said: Manifest, *, clone: Path, work: Path) -> Job:
+    def of(cls, said: Manifest, *, clone: Path, work: Path, runner: RunnerName, limit: float) -> Job:
         """What the manifest *said* that there is, in *clone*."""
         made = {_FORMAT_OF.get(artifact.kind, artifact.kind) for artifact in said.artifacts}
         work.mkdir()
@@ -54,6 +57,8 @@ class Job:
             work=work,
             targets=tuple(built.target.name for built in said.targets),
             formats=tuple(format_ for format_ in FORMATS if format_ in made),
+            runner=runner,
+            limit=limit,
         )
 
 
@@ -90,6 +95,8 @@ def _built(job: Job, system: System) -> Path:
         key=str(_key(job)),
         keys=job.work,
         passphrase=bytes,
+        runner=job.runner,
+        limit=job.limit,
     )
     return flow.build(order, system).folder
 
@@ -124,6 +131,7 @@ def _varied(job: Job, system: System) -> Rebuilt:
 def _in_a_process(job: Job, start: Start, fresh: Store, system: System) -> Path:
     arguments = ["build", "--json", "--quiet", "-C", str(start.place / "source" / job.folder)]
     arguments += ["--out", str(start.place / "out"), "--key", str(_key(job))]
+    arguments += ["--runner", job.runner, "--time-limit", str(job.limit / 60)]
     for name, values in (("--target", job.targets), ("--format", job.formats)):
         arguments += [part for value in values for part in (name, value)]
     started = start.setting({"BUILDONCE_STORE": str(fresh.root)})
@@ -151,10 +159,9 @@ def _failure(said: bytes, tail: str, fresh: Store) -> BuildError:
 
 
 def _fetch_all(job: Job, system: System) -> None:
-    lock = locks.read(projects.read(job.clone / job.folder))
-    wanted = [file for name in job.targets for file in workbench.locked_files(targets.load(name), lock)]
-    system.progress.step(f"fetch {len(wanted)} locked files")
-    fetch.fetch(wanted, store=system.store, net=system.net, progress=system.progress)
+    project = projects.read(job.clone / job.folder)
+    wanted = inputs.of(locks.read(project), targets.chosen(project.settings, job.targets))
+    inputs.bring(wanted, replace(system, vaults=vault.configured(project, system.net)))
 
 
 @contextlib.contextmanager
