@@ -33,11 +33,12 @@ _SOCKET: Final = Path("/var/run/docker.sock")
 FACTORS: Final[Mapping[str, tuple[str, ...]]] = {
     "store": ("warm", "cold"),
     "runner": RUNNERS,
+    # First what needs rights, then who has none.
+    "host": ("usual", "other"),
+    "network": ("usual", "none"),
     "user": ("root", "nobody", "1111:2222") if ROOT else ("me",),
     "file-order": _FOLDERS,
     "build-path": ("short", "long"),
-    "host": ("usual", "other"),
-    "network": ("usual", "none"),
     "kernel": ("usual", "2.6"),
     "aslr": ("on", "off"),
     "cpus": ("all", "one"),

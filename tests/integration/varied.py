@@ -36,7 +36,7 @@ _HOSTILE: Final = {
     "kernel": "2.6", "aslr": "off", "cpus": "one", "time": "later", "umask": "077", "environment": "hostile",
     "home": "full", "exec-path": "hostile", "hash-seed": "4242",
 }  # fmt: skip
-_SALT: Final = "17"  # of those tried, the one that needs the fewest rows and slow levels
+_SALT: Final = "2"  # of those tried, the one that needs the fewest rows and slow levels
 
 
 @functools.cache
