@@ -47,7 +47,7 @@ def test_the_shell_is_what_a_build_step_sees(user: User, way: str) -> None:
     assert told.startswith("root\nbuild\n/build/src\n")
     assert "SECRET" not in told
     assert user.run("build", "--runner", way).code == 0
-    (log,) = user.dist.glob("*/log/wheel.log")
+    (log,) = user.dist.glob("*/log/sdist.log")
     seen = log.read_text()
     shutil.rmtree(user.dist)
     for line in told.splitlines():  # programs that Python starts have one variable more
