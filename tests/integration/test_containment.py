@@ -53,7 +53,7 @@ def fails(ended: Ended, user: User, what: str) -> None:
     assert what in ended.error
     assert ended.error.startswith("hostile 1.0 does not compile for debian-12: ")
     assert ended.hint
-    assert "compile-hostile.log" in ended.stderr
+    assert "compile-hostile-debian-12.log" in ended.stderr
     assert user.left == []
 
 
