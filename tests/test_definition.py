@@ -235,3 +235,58 @@ def test_one_more_file_is_all_that_a_new_shipped_target_needs(tmp_path: Path, mo
     enum = config.json_schema()["properties"]["targets"]["anyOf"][0]["items"]["enum"]
     assert enum == list(targets.names())
     assert "did you mean 'debian-99'?" in str(problems(tmp_path, '[tool.release]\ntargets = ["debian99"]\n'))
+
+
+ARM = """like = "debian-12"
+architecture = "arm64"
+machine = "aarch64"
+multiarch = "aarch64-linux-gnu"
+"""
+
+
+def test_a_target_can_be_built_on_another_of_the_project(tmp_path: Path) -> None:
+    changed, arm = read(
+        tmp_path,
+        """[tool.release.targets.debian-12]
+        toolchain = ["cmake"]
+        [tool.release.targets.debian-12-arm64]
+        libraries = ["libicu72", "-libgomp1"]
+        """,
+    )
+    assert arm.builder == changed != targets.load("debian-12")
+    assert set(arm.libraries) == {*targets.load("debian-12-arm64").libraries, "libicu72"} - {"libgomp1"}
+
+
+def test_without_its_own_build_root_a_target_needs_no_toolchain(tmp_path: Path) -> None:
+    text = share.path("builders", "targets", "debian-12-arm64.toml").read_text("utf-8")
+    assert one(tmp_path, text) == replace(targets.load("debian-12-arm64"), name="corporate-12")
+    ((message, _, _),) = problems(
+        tmp_path, "[tool.release.targets.corporate-12]\n" + text.replace('build_on = "debian-12"', "")
+    )
+    assert message == "the target says nothing of toolchain"
+
+
+def test_an_architecture_can_have_a_build_root_of_its_own(tmp_path: Path) -> None:
+    found = one(tmp_path, ARM)
+    assert (found.builder, found.architecture, found.toolchain) == (found, "arm64", targets.load("debian-12").toolchain)
+
+
+@pytest.mark.parametrize("other", ["debian-13", "debian-12-arm64", "corporate-12", "other-13"])
+def test_a_target_can_only_be_built_on_one_with_the_same_python_and_a_root_of_its_own(
+    other: str, tmp_path: Path
+) -> None:
+    """Not on another Python, not on one that is built on another itself, not on itself."""
+    text = f'''[tool.release.targets.other-13]\nlike = "debian-13"
+    [tool.release.targets.corporate-12]\n{ARM}build_on = "{other}"\n'''
+    ((message, where, _),) = problems(tmp_path, text)
+    assert message.startswith(f"corporate-12 cannot be built on {other}: ")
+    assert where == f"{WHERE}.corporate-12.build_on"
+
+
+def test_what_a_target_is_built_on_has_to_be_there(tmp_path: Path) -> None:
+    text = f'[tool.release.targets.corporate-12]\n{ARM}build_on = "debian12"\n'
+    ((message, _, _),) = problems(tmp_path, text)
+    assert "is not the name of a target" in message
+    ((message, where, hint),) = problems(tmp_path, text.replace("debian12", "debain-12"))
+    assert (message, where) == ("unknown target 'debain-12'", f"{WHERE}.corporate-12.build_on")
+    assert hint == "did you mean 'debian-12'?"

@@ -116,3 +116,11 @@ def test_a_wheel_with_libraries_of_its_own(tmp_path: Path) -> None:
     old = dataclasses.replace(target.load("debian-12"), glibc=(2, 17))
     with pytest.raises(VerificationError, match=r"it needs GLIBC 2\.\d+, debian-12 has 2\.17"):
         elf.check(path, old)
+
+
+def test_code_runs_on_its_own_machine_alone_and_data_everywhere(tmp_path: Path) -> None:
+    (tmp_path / "code").write_bytes(extension())
+    (tmp_path / "data").write_bytes(b"\x7fEL")
+    assert elf.runs_on(tmp_path / "code", TARGET.machine)
+    assert not elf.runs_on(tmp_path / "code", FOREIGN.machine)
+    assert elf.runs_on(tmp_path / "data", FOREIGN.machine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from tests import wheelmaker
 from tests.rooms import HERE, Room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from buildonce.system.store import Store
 
@@ -42,6 +43,32 @@ bad = "orders:missing"
 [tool.other]
 bad = "x"
 """
+
+
+# What a look at the files cannot tell from one that is right, and what it can.
+LAZY = "def __getattr__(name): ...\n"
+FOREIGN: dict[str, str | bytes] = {
+    **CONTENTS,
+    "orders/lazy.py": LAZY,
+    "orders/fast.cpython-311-elsewhere.so": b"",
+    "orders/odd.py": "def (:",
+}
+
+
+@pytest.fixture
+def look(tmp_path: Path, store: Store) -> Callable[[dict[str, str]], bool]:
+    """The same for a target whose compiled modules this machine cannot import."""
+
+    def look(scripts: dict[str, str], contents: Mapping[str, str | bytes] = FOREIGN) -> bool:
+        path = wheelmaker.make(tmp_path, contents, scripts=scripts)
+        size = path.stat().st_size
+        wheel = Wheel(name="orders", version="1.0", path=path, sha256=files.sha256_file(path), size=size)
+        elsewhere = dataclasses.replace(HERE, name="elsewhere", build_on=HERE)
+        prefix, into, runner = PurePosixPath(tmp_path / "final/orders"), tmp_path / "tree", Room()
+        tree.plant([wheel], target=HERE, prefix=prefix, runner=runner, store=store, into=into, root_key="root")
+        return entrypoints.check(wheel, target=elsewhere, prefix=prefix, tree_root=into, runner=runner)
+
+    return look
 
 
 @pytest.fixture
@@ -95,3 +122,30 @@ def test_the_line_of_pyproject_is_named(check: Callable[[dict[str, str]], None],
     with pytest.raises(BuildError) as error:
         check({"good": "orders:main", "bad": "orders:missing"})
     assert error.value.problems[0].where == "pyproject.toml:6: [project.scripts] bad"
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["orders:main", "orders:App.walk", "orders.fast:main", "orders.lazy:main", "orders.odd:main", "json.tool:main"],
+)
+def test_what_a_look_finds_or_cannot_deny(reference: str, look: Callable[[dict[str, str]], bool]) -> None:
+    assert not look({"orders": reference})
+
+
+@pytest.mark.parametrize(
+    ("reference", "why"),
+    [
+        ("orders:missing", "the module orders has no missing"),
+        ("orders.gone:main", "no module named orders.gone"),
+        ("other:main", "no module named other"),
+    ],
+)
+def test_what_a_look_misses(reference: str, why: str, look: Callable[[dict[str, str]], bool]) -> None:
+    with pytest.raises(BuildError) as error:
+        look({"bad": reference})
+    assert str(error.value) == f"the console script bad={reference} cannot start on elsewhere: {why}"
+
+
+def test_without_compiled_modules_all_is_imported_as_ever(look: Callable[..., bool]) -> None:
+    with pytest.raises(BuildError, match=r"the module orders has no App\.walk"):
+        look({"orders": "orders:App.walk"}, CONTENTS)

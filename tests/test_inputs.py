@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buildonce import bundling, inputs
+from buildonce import bundling, inputs, workbench
 from buildonce import lock as locks
 from buildonce import project as projects
 from buildonce import target as targets
@@ -78,6 +78,30 @@ def test_the_listing_does_not_depend_on_the_machine(locked: User) -> None:
     assert {one.name for one in found.inputs} == {*needs(locked), *locks.FILES}
     assert str(locked.root).encode() not in found.listing
     assert found.listing == inputs.contents(project, lock, locked.system).listing
+
+
+@pytest.mark.parametrize("name", ["debian-12", "debian-12-arm64"])
+def test_they_are_what_a_build_fetches(name: str, index: Index, user: User) -> None:  # noqa: F811
+    """With the packages of the build root, where that is another target's."""
+    index.add("plain", "1.0")
+    user.project("plain", targets=(name,))
+    target, lock = targets.load(name), user.lock()
+    found = {one.file.sha256: one.by for one in inputs.of(lock, [target])}
+    assert found.keys() == {file.sha256 for file in workbench.locked_files(target, lock)}
+    assert found.keys() >= {pin.file.sha256 for pin in lock.debs(target.builder)}
+    assert (f"{name}: build root" in found[LIBC.file.sha256]) == (target.build_on is not None)
+
+
+def test_those_of_a_target_of_the_projects_own_are_kept_too(index: Index, user: User) -> None:  # noqa: F811
+    index.add("plain", "1.0")
+    user.project("plain")
+    path = user.root / "pyproject.toml"
+    table = "[tool.release.targets.corporate-12]\nlike = 'debian-12'\n"
+    path.write_text(path.read_text().replace("[tool.release]\ntargets = ['debian-12']\n", table))
+    lock = user.lock()
+    found = inputs.contents(projects.read(user.root), lock, user.system)
+    assert lock.targets == ("corporate-12",)
+    assert "corporate-12: wheelhouse" in {by for one in found.inputs for by in one.needed_by}
 
 
 def test_a_pinned_base_image_comes_back_out_of_the_vault(locked: User, tmp_path: Path) -> None:

@@ -137,8 +137,36 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_every_fact_of_a_target_is_told(document: bytes) -> None:
     told = json.loads(document)["predicate"]["targets"][0]
 
-    assert told.keys() - {"deb", "stage"} == {field.name for field in dataclasses.fields(Target)}
+    only_elsewhere = {"libraries", "build_on"}
+    assert told.keys() - {"deb", "stage"} == {field.name for field in dataclasses.fields(Target)} - only_elsewhere
     assert told["deb"] == "1.2.4~~dev5+g1a2b3c4-1+deb12"
+
+
+def foreign() -> Target:
+    return dataclasses.replace(
+        small_release.target(), name="debian-12-arm64", libraries=("libc6",), build_on=small_release.target()
+    )
+
+
+def test_a_target_that_is_built_on_another_is_told_with_it(tmp_path: Path) -> None:
+    stage = small_release.stage(tmp_path, on=foreign())
+
+    data = _document(stage, small_release.artifacts(tmp_path)[:1])
+
+    told = json.loads(data)["predicate"]["targets"][0]
+    assert told.keys() - {"deb", "stage"} == {field.name for field in dataclasses.fields(Target)}
+    assert told["build_on"]["name"] == "debian-12"
+    assert manifest.read(data).targets[0].target == stage.target
+
+
+@pytest.mark.parametrize("change", [{"more": 1}, {"build_on": {}}])
+def test_what_a_target_is_built_on_holds_nothing_else(change: dict[str, Any], tmp_path: Path) -> None:
+    stage = small_release.stage(tmp_path, on=foreign())
+    value = json.loads(_document(stage, small_release.artifacts(tmp_path)[:1]))
+    value["predicate"]["targets"][0]["build_on"] |= change
+
+    with pytest.raises(VerificationError, match="build_on"):
+        manifest.read(canonical.dump(value))
 
 
 def test_the_subjects_are_the_artifacts(document: bytes) -> None:

@@ -49,6 +49,7 @@ SHARES: dict[ArtifactKind, tuple[str, ...]] = {
     "pex": ("opt/a/bin/orders", "opt/a/click.py", "opt/a/orders.py"),
     "deb": tuple(sorted(one.path for one in TREE.entries)),
     "oci": tuple(sorted(one.path for one in TREE.entries)),
+    "oci-index": tuple(sorted(one.path for one in TREE.entries)),
 }
 
 

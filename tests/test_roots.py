@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buildonce import roots
+from buildonce import buildroot, roots
+from buildonce import target as targets
 from buildonce.model import Digest
 from buildonce.system import System
 from buildonce.system.console import SilentProgress
 from buildonce.system.net import Net
 from buildonce.system.run import HostRunner
 from buildonce.system.store import Store
+from tests.lock.conftest import index, user  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.lock.conftest import User
+    from tests.lock.index import Index
 
 OLD, NEW = Digest("0" * 64), Digest("1" * 64)
 DAY = 86400
@@ -51,6 +56,13 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
     os.utime(store.root / f"roots/.{OLD}.held", (past, past))
     yield System(store=store, net=net, host=HostRunner(), progress=SilentProgress())
     net.close()
+
+
+def test_a_lock_for_another_architecture_is_for_the_root_it_is_built_in(index: Index, user: User) -> None:  # noqa: F811
+    index.add("plain", "1.0")
+    user.project("plain", targets=("debian-12-arm64",))
+    builder, lock = targets.load("debian-12"), user.lock()
+    assert roots._locked(user.root) == {buildroot.key(builder, lock.debs(builder)): "debian-12"}
 
 
 def test_listed_last_used_first(system: System, tmp_path: Path) -> None:

@@ -22,13 +22,22 @@ if TYPE_CHECKING:
 
 __all__ = ["TargetTable", "facts", "problems", "shipped", "unknown"]
 
-_LISTS: Final = ("toolchain", "runtime")
+_LISTS: Final = ("toolchain", "runtime", "libraries")
 # What a table that starts from nothing may leave out.
-_DEFAULTS: Final = {"units": "/usr/lib/systemd/system", "glibcxx": "", "cxxabi": "", "alternatives": {}}
-_OPTIONAL: Final = frozenset({"like", "revision", *_DEFAULTS})
+_DEFAULTS: Final = {
+    "units": "/usr/lib/systemd/system",
+    "glibcxx": "",
+    "cxxabi": "",
+    "toolchain": (),  # where it is built on another one; else it says that too
+    "alternatives": {},
+    "libraries": (),
+    "build_on": "",
+}
+_OPTIONAL: Final = frozenset({"like", "revision", *_DEFAULTS}) - {"toolchain"}
 # It stands in file names; a hyphen keeps it apart from the keys beside it in debs.lock.toml.
 _NAME: Final = r"[a-z][a-z0-9]*(?:-[a-z0-9]+)+"
 
+_Name = Annotated[str, Matching(_NAME, "the name of a target, such as debian-12")]
 _Word = Annotated[str, Matching(r"[a-z][a-z0-9]*", "a word of small letters and digits")]
 _Release = Annotated[str, Matching(r"[A-Za-z0-9.]+", "the number of a release, such as 12 or 24.04")]
 _Machine = Annotated[str, Matching(r"x86_64|aarch64|i686|armv7l|ppc64le", "a machine that wheels are made for")]
@@ -82,6 +91,10 @@ class TargetTable(Table):
     """Debian packages of every image; likewise."""
     alternatives: dict[_Path, _Link] | None = None
     """Links that maintainer scripts would make, such as `"/usr/bin/awk" = "mawk"`; added likewise."""
+    libraries: tuple[_Package, ...] | None = None
+    """Debian packages whose libraries wheels may need, for a target without a toolchain; added likewise."""
+    build_on: _Name | None = None
+    """The target in whose build root the tools run, where they cannot run for its own architecture."""
 
 
 def shipped() -> tuple[str, ...]:
@@ -121,6 +134,7 @@ def problems(tables: Mapping[str, TargetTable], where: str) -> Iterator[Problem]
             found = tuple(_contradictions(sound[name], f"{where}.{name}"))
         yield from found
     yield from _clashes(sound, where)
+    yield from _builders(sound, tables, where)
 
 
 def _incomplete(name: str, table: TargetTable, where: str) -> Iterator[Problem]:
@@ -137,7 +151,8 @@ def _incomplete(name: str, table: TargetTable, where: str) -> Iterator[Problem]:
     elif base := _base(name, table.like):
         yield from _not_there(table, _shipped(base), base, where)
     else:
-        missing = [key for key in TargetTable.model_fields if key not in said.keys() | _OPTIONAL]
+        optional = _OPTIONAL | {"toolchain"} if table.build_on else _OPTIONAL
+        missing = [key for key in TargetTable.model_fields if key not in said.keys() | optional]
         if missing:
             hint = f'add them, or start from a shipped target: like = "{shipped()[0]}"'
             yield Problem(message=f"the target says nothing of {', '.join(missing)}", where=where, hint=hint)
@@ -165,7 +180,7 @@ def _contradictions(merged: Mapping[str, Any], where: str) -> Iterator[Problem]:
             where=f"{where}.interpreter",
             hint=f"its name has to be python{minor}: give both `python` and `interpreter`",
         )
-    elif name not in merged["runtime"] or name not in merged["toolchain"]:
+    elif name not in merged["runtime"] or not (merged["build_on"] or name in merged["toolchain"]):
         yield Problem(
             message=f"no OS package brings the interpreter {name}",
             where=where,
@@ -185,6 +200,30 @@ def _clashes(sound: Mapping[str, Mapping[str, Any]], where: str) -> Iterator[Pro
                 where=f"{where}.{name}.revision",
                 hint=f'give it one of its own, such as revision = "{_revision(name)}"',
             )
+
+
+def _builders(
+    sound: Mapping[str, Mapping[str, Any]], tables: Mapping[str, TargetTable], where: str
+) -> Iterator[Problem]:
+    """A target that another is built on runs the tools, and its interpreter makes the bytecode, at the same place."""
+    for name, merged in sound.items():
+        other, place = merged["build_on"], f"{where}.{name}.build_on"
+        if other and other not in tables and other not in shipped():
+            yield unknown(other, (*tables, *shipped()), place)
+        elif other and (other in sound or other not in tables):
+            builder = sound[other] if other in sound else _shipped(other)
+            if builder["build_on"] or _python(builder) != _python(merged):
+                yield Problem(
+                    message=f"{name} cannot be built on {other}: that has to have a build root of its own, "
+                    "and the same Python",
+                    where=place,
+                    hint="name a target of the same distribution release whose architecture the building machine has",
+                )
+
+
+def _python(merged: Mapping[str, Any]) -> tuple[str, str]:
+    """The minor version, which decides the bytecode, and the interpreter's place."""
+    return ".".join(merged["python"].split(".")[:2]), merged["interpreter"]
 
 
 def _base(name: str, like: str) -> str:

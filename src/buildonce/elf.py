@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from buildonce.model import Target
 
-__all__ = ["Needs", "check", "together"]
+__all__ = ["Needs", "check", "runs_on", "together"]
 
 _MACHINES: Final = {
     "x86_64": "EM_X86_64",
@@ -90,6 +90,16 @@ def check(wheel: Path, target: Target) -> Needs:
         glibcxx=versions.get("GLIBCXX", ()),
         cxxabi=versions.get("CXXABI", ()),
     )
+
+
+def runs_on(path: Path, machine: str) -> bool:
+    """Whether the file *path* is code for *machine* (the kernel's name), or no code at all."""
+    with path.open("rb") as file:
+        if file.read(4) != b"\x7fELF":
+            return True
+        file.seek(0)
+        elf = ELFFile(file)
+        return bool(elf["e_machine"] == _MACHINES[machine]) and elf.little_endian
 
 
 def together(needs: Iterable[Needs]) -> Needs:

@@ -1,18 +1,26 @@
-"""Whether the project's console scripts name something that exists: asked of the Tree, in the build root."""
+"""Whether the project's console scripts name something that exists: asked of the Tree, in the build root.
+
+Compiled modules of another architecture cannot be imported there: a Tree that has them is looked at instead.
+"""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import sys
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from buildonce import wheels
 from buildonce.errors import BuildError, Problem
+from buildonce.install import site_packages
 from buildonce.model import Bind, Command
 from buildonce.system import share
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from buildonce.model import Target, Wheel
     from buildonce.protocols import Runner
     from buildonce.wheels import Script
@@ -21,6 +29,7 @@ __all__ = ["check"]
 
 _SCRIPTS: Final = PurePosixPath("/build/tree")
 _TIMEOUT: Final = 120.0  # seconds for importing what all scripts name
+_BINDING: Final = {"*", "__getattr__", "exec", "globals", "setattr", "vars"}  # what binds names that are not written
 _TABLES: Final = ("[project.scripts]", "[project.gui-scripts]")
 
 
@@ -32,17 +41,23 @@ def check(
     tree_root: Path,
     runner: Runner,
     project_root: Path | None = None,
-) -> None:
+) -> bool:
     """Import what every script of *wheel* names, from the Tree below *tree_root*, in the build root.
 
-    Raises :class:`BuildError` that names each script that cannot start, with its line in pyproject.toml
-    when *project_root* has one. A module that fails for want of configuration or of a service is not an
-    error here.
+    Answers whether that was possible: when the Tree holds code for a machine that is not the build root's, each
+    module is only searched for, and its attribute among the names in its source. Raises :class:`BuildError` that
+    names each script that cannot start, with its line in pyproject.toml when *project_root* has one. A module that
+    fails for want of configuration or of a service is not an error here.
     """
     scripts = wheels.facts(wheel.path).entry_points
     if not scripts:
-        return
+        return True
     prefix = PurePosixPath(prefix)
+    site = tree_root.joinpath(*site_packages(prefix, target.python_minor).parts[1:])
+    if target.build_on and any(site.rglob("*.so*")):
+        found = {script.name: why for script in scripts if (why := _missing(script, site))}
+        _refuse(scripts, found, target, project_root)
+        return False
     outcome = runner.run(
         Command(
             argv=(
@@ -59,13 +74,52 @@ def check(
             timeout=_TIMEOUT,
         )
     )
-    found: dict[str, str] = json.loads(outcome.stdout)
+    _refuse(scripts, json.loads(outcome.stdout), target, project_root)
+    return True
+
+
+def _refuse(scripts: Sequence[Script], found: Mapping[str, str], target: Target, project_root: Path | None) -> None:
     if found:
         raise BuildError.of(
             tuple(
                 _problem(script, found[script.name], target, project_root) for script in scripts if script.name in found
             )
         )
+
+
+def _missing(script: Script, site: Path) -> str:
+    """Why *script* cannot start, from a look at the files in *site*; "" where a look cannot tell."""
+    top, *rest = script.module.split(".")
+    if top in sys.stdlib_module_names:
+        return ""
+    place = site.joinpath(top, *rest)
+    source = next((p for p in (place / "__init__.py", place.with_name(f"{place.name}.py")) if p.is_file()), None)
+    if source is None:
+        compiled = place.is_dir() or any(place.parent.glob(f"{place.name}.*"))
+        return "" if compiled else f"no module named {script.module}"
+    names = _names(source)
+    attribute = script.attribute.split(".")[0]
+    return f"the module {script.module} has no {attribute}" if names and attribute not in names else ""
+
+
+def _names(source: Path) -> frozenset[str]:
+    """The names that stand in a module; none when it may bind some that only running it would show."""
+    try:
+        module = ast.parse(source.read_bytes())
+    except (SyntaxError, ValueError):  # of a newer Python, or none at all
+        return frozenset()
+    found = {"__name__", "__doc__"}
+    for node in ast.walk(module):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.Name(id=name):
+                found.add(name)
+            case ast.alias(name=name, asname=asname):
+                found.add(asname or name.split(".")[0])
+            case _:
+                pass
+    return frozenset() if found & _BINDING else frozenset(found)
 
 
 def _spelled(script: Script) -> str:

@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from buildonce import buildroot, inputs, proof, seal, staging, vault, workbench, workplace
+from buildonce import buildroot, inputs, joining, proof, seal, staging, vault, workbench, workplace
 from buildonce import lock as locks
 from buildonce import project as projects
 from buildonce import source as sources
 from buildonce import target as targets
+from buildonce.builders.oci import joined
 from buildonce.builders.registry import BUILDERS
-from buildonce.errors import ReleaseError
+from buildonce.errors import ConfigurationError, ReleaseError
 from buildonce.model import FORMATS, Release
 from buildonce.system import files
 
@@ -65,7 +66,7 @@ def build(order: Order, system: System) -> Release:
     system.store.make_sure_it_can_be_written()
     project = projects.read(order.root)  # pyproject.toml and [tool.release]: all problems at once
     lock = locks.read(project)  # refused when missing or stale; never resolves
-    wanted = _wanted(order, project)
+    wanted = _wanted(order, project, system)
     system = replace(system, vaults=vault.configured(project, system.net), offline=order.offline)
     source = _source(order, project, system)  # the commit: clean, not shallow
     key = _key(order, project, system)  # before the long work: a wrong passphrase is told at once
@@ -77,6 +78,7 @@ def build(order: Order, system: System) -> Release:
         ]
         made = _stages(project, source, benches, lock, system, work=work)  # version, wheel, wheelhouse, Tree
         artifacts = _build_all(made, benches, wanted.formats, into, system)  # and prove that each holds the Tree
+        artifacts = _join(artifacts, made, into, system)  # images of several architectures: one index, proved too
         facts = seal.Facts(project=project, source=source, lock=lock, stages=tuple(made), artifacts=artifacts)
         seal.write(facts, key, into, mode=order.mode)  # manifest, SHA256SUMS, SBOM, provenance, signatures
         logs.replace(into / "log")
@@ -94,11 +96,30 @@ class _Wanted:
     formats: tuple[Format, ...]
 
 
-def _wanted(order: Order, project: Project) -> _Wanted:
+def _wanted(order: Order, project: Project, system: System) -> _Wanted:
     formats = order.formats or project.settings.formats
-    return _Wanted(
+    wanted = _Wanted(
         targets=targets.chosen(project.settings, order.targets), formats=tuple(f for f in FORMATS if f in formats)
     )
+    _make_sure_something_comes_out(wanted, order, system)
+    return wanted
+
+
+def _make_sure_something_comes_out(wanted: _Wanted, order: Order, system: System) -> None:
+    """A format that a target cannot have is left out with a note, unless it was asked for and no target has it."""
+    for format_ in wanted.formats:
+        without = [target for target in wanted.targets if format_ not in target.formats]
+        names = ", ".join(target.name for target in without)
+        why = f"no {format_} for {names}: a Debian package is made by programs of its architecture"
+        if without == list(wanted.targets) and (order.formats or wanted.formats == (format_,)):
+            raise ConfigurationError(
+                why,
+                where="--format" if order.formats else "[tool.release] formats",
+                hint="install the wheelhouse, the pex or the image there, or build with a target that has a build root"
+                " of that architecture (how-to: Several architectures)",
+            )
+        if without:
+            system.progress.note(why)
 
 
 def _source(order: Order, project: Project, system: System) -> Source:
@@ -157,16 +178,27 @@ def _build_all(
 
     with _pool() as pool:
         both = list(zip(made, benches, strict=True))
-        checks = [pool.submit(staging.check, stage, bench) for stage, bench in both]
+        checks = [pool.submit(staging.check, stage, bench, system) for stage, bench in both]
         jobs = [
             pool.submit(build, format_, stage, bench)
             for stage, bench in both
-            for format_ in sorted(formats, key=_LONGEST_FIRST.index)
+            for format_ in sorted(set(formats) & set(stage.target.formats), key=_LONGEST_FIRST.index)
         ]
         for check in checks:
             check.result()
         found = {artifact.file: artifact for job in jobs for artifact in job.result()}
     return tuple(found[name] for name in sorted(found))
+
+
+def _join(artifacts: Sequence[Artifact], made: Sequence[Stage], into: Path, system: System) -> tuple[Artifact, ...]:
+    """The *artifacts* and the indexes over their images; each of these is opened and compared with what it joins."""
+    found = joining.join(artifacts, made, into, system)
+    trees = {stage.target.name: stage.tree for stage in made}
+    for artifact in found:
+        if artifact.kind == "oci-index":
+            expected = replace(_expected(artifact, made[0]), tree=joined(artifact, artifacts, trees))
+            proof.check(artifact, expected, system.store)
+    return found
 
 
 def _expected(artifact: Artifact, stage: Stage) -> proof.Expectation:

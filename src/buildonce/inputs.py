@@ -52,6 +52,8 @@ def _needs(lock: Lock, target: Target) -> Iterator[tuple[RemoteFile, str]]:
         what = group if group == "tools" else f"build of {'the project' if group == 'project' else group}"
         yield from ((one.file, f"{target.name}: {what}") for one in lock.build(target, group))
     yield from ((pin.file, f"{target.name}: OS packages") for pin in lock.debs(target))
+    if target.build_on:
+        yield from ((pin.file, f"{target.name}: build root") for pin in lock.debs(target.build_on))
 
 
 def bring(needed: Sequence[Needed], system: System) -> dict[Digest, Path]:

@@ -195,6 +195,8 @@ def _target_facts(target: Target) -> dict[str, object]:
         "revision": target.revision,
         "units": str(target.units),
         "alternatives": [list(pair) for pair in target.alternatives],
+        **({"libraries": list(target.libraries)} if target.libraries else {}),
+        **({"build_on": _target_facts(target.build_on)} if target.build_on else {}),
     }
 
 
@@ -223,6 +225,8 @@ def _target(fields: Fields) -> Target:
         revision=fields.text("revision"),
         units=PurePosixPath(fields.text("units")),
         alternatives=tuple((left, right) for left, right in cast("list[list[str]]", pairs)),
+        libraries=fields.texts("libraries") if "libraries" in fields.value else (),
+        build_on=_builder(fields.fields("build_on")) if "build_on" in fields.value else None,
     )
 
 
@@ -231,6 +235,14 @@ def _numbers(fields: Fields, key: str) -> tuple[int, ...]:
     if not all(map(_is_count, found)):
         raise fields.wrong(key, "has to be whole numbers")
     return cast("tuple[int, ...]", tuple(found))
+
+
+def _builder(fields: Fields) -> Target:
+    if "build_on" in fields.value:
+        raise fields.wrong("build_on", "names a target that is built on another")
+    found = _target(fields)
+    fields.only(*_target_facts(found))
+    return found
 
 
 def _targets(fields: Fields, version: Version) -> tuple[Built, ...]:

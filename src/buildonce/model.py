@@ -51,8 +51,8 @@ FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 RunnerName = Literal["auto", "sandbox", "docker"]
 RUNNERS: Final[tuple[RunnerName, ...]] = get_args(RunnerName)
 
-# What the format "wheel" makes is three artifacts; the others make one each.
-ArtifactKind = Literal["wheel", "sdist", "wheelhouse", "pex", "deb", "oci"]
+# What the format "wheel" makes is three artifacts; the others make one each. An index joins images of one distribution.
+ArtifactKind = Literal["wheel", "sdist", "wheelhouse", "pex", "deb", "oci", "oci-index"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +79,18 @@ class Target:
     revision: str  # Debian revision suffix that sorts by release: "+deb12"
     units: PurePosixPath  # where its debhelper looks for systemd units: "/lib/systemd/system"
     alternatives: tuple[tuple[str, str], ...] = ()  # links that maintainer scripts would make: ("/usr/bin/awk", "mawk")
+    libraries: tuple[str, ...] = ()  # OS packages whose libraries wheels may need, beside those of the toolchain
+    build_on: Target | None = None  # whose build root the tools run in, when it is not the target's own
+
+    @property
+    def builder(self) -> Target:
+        """The target whose build root the tools run in. Where it is another one, nothing can be compiled."""
+        return self.build_on or self
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """What can be made for the target: dpkg-buildpackage and dh-virtualenv run programs of its architecture."""
+        return tuple(one for one in FORMATS if one != "deb" or self.build_on is None)
 
     @property
     def python_minor(self) -> str:
@@ -238,7 +250,7 @@ class Artifact:
     path: Path
     sha256: Digest
     size: int
-    target: str = ""  # "" for the wheel and the sdist, which are the same for every target
+    target: str = ""  # "" for what is not of one target: the wheel, the sdist, an index of images
     extras: tuple[Entry, ...] = ()
 
     @property

@@ -34,6 +34,14 @@ class TargetPlan:
     missing: int  # files that are not in the store
     missing_bytes: int
     build_root: bool  # whether it is made already
+    formats: tuple[Format, ...]  # what is made for the target
+    builder: str  # the target whose build root the tools run in: the same, or another
+
+    @property
+    def compiling(self) -> str:
+        """What happens to a package without a wheel."""
+        possible = self.builder == self.target
+        return "is compiled in the build root" if possible else f"cannot be compiled for {self.target}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,13 +68,16 @@ def make(root: Path, system: System) -> Plan:
         commit=source.commit,
         tag=source.tag,
         formats=project.settings.formats,
-        targets=tuple(_target(target, lock, system.store) for target in targets.of(project.settings)),
+        targets=tuple(
+            _target(target, project.settings.formats, lock, system.store) for target in targets.of(project.settings)
+        ),
     )
 
 
-def _target(target: Target, lock: Lock, store: Store) -> TargetPlan:
-    chosen, debs = lock.select(target), lock.debs(target)
-    missing = list(_missing([*(c.file for c in (*chosen, *lock.build(target))), *(d.file for d in debs)], store))
+def _target(target: Target, formats: tuple[Format, ...], lock: Lock, store: Store) -> TargetPlan:
+    chosen, debs, build_debs = lock.select(target), lock.debs(target), lock.debs(target.builder)
+    python = (c.file for c in (*chosen, *lock.build(target)))
+    missing = list(_missing([*python, *(d.file for d in (*debs, *build_debs))], store))
     return TargetPlan(
         target=target.name,
         packages=len(chosen),
@@ -74,7 +85,9 @@ def _target(target: Target, lock: Lock, store: Store) -> TargetPlan:
         debs=len(debs),
         missing=len(missing),
         missing_bytes=sum(file.size or 0 for file in missing),
-        build_root=buildroot.exists(target, debs, store),
+        build_root=buildroot.exists(target.builder, build_debs, store),
+        formats=tuple(one for one in formats if one in target.formats),
+        builder=target.builder.name,
     )
 
 

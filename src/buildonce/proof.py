@@ -27,7 +27,7 @@ class Expectation:
     name: str  # the release's: of its deb, its image, and its folder below /opt/venvs
     distribution: str  # of the project's own wheel
     version: str  # in the spelling of the artifact's format
-    tree: Tree  # the target's; for the wheel, any target's
+    tree: Tree  # the target's; for the wheel, any target's; for an index of images, what it shows of them
     interpreter: str  # the target's Python
 
 
@@ -44,7 +44,7 @@ def _share(kind: ArtifactKind, tree_: Tree, distribution: str) -> tuple[Entry, .
             return tree_.of(distribution).carried_by_wheels().entries
         case "wheelhouse" | "pex":
             return tree_.carried_by_wheels().entries
-        case "deb" | "oci":
+        case "deb" | "oci" | "oci-index":
             return tree_.entries
         case _:
             assert_never(kind)

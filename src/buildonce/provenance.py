@@ -171,7 +171,8 @@ def _chosen(one: Chosen) -> _Descriptor:
 
 
 def _debs(stage: Stage) -> Iterator[_Descriptor]:
-    yield from (_file(pin.file, purl.deb(pin, stage.target), "operating system") for pin in stage.debs)
+    for pins, target in ((stage.debs, stage.target), (stage.build_debs, stage.target.builder)):
+        yield from (_file(pin.file, purl.deb(pin, target), "operating system") for pin in pins)
 
 
 def _wheel(wheel: Wheel, role: str) -> _Descriptor:

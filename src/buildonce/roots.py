@@ -178,7 +178,8 @@ def _locked(folder: Path) -> Mapping[str, str]:
         return {}
     project = projects.read(folder)
     lock = locks.read(project)
-    return {buildroot.key(target, lock.debs(target)): target.name for target in targets.of(project.settings)}
+    builders = {target.builder for target in targets.of(project.settings)}
+    return {buildroot.key(builder, lock.debs(builder)): builder.name for builder in builders}
 
 
 def _stored(system: System) -> Iterator[Path]:

@@ -39,6 +39,7 @@ class Stage:
     scripts: tuple[str, ...]  # console scripts of the project's own wheel, sorted
     store: Store  # where a builder keeps what it may use again
     digest: Digest
+    build_debs: tuple[DebPin, ...] = ()  # the OS packages of the build root, where it is another target's
 
     @property
     def prefix(self) -> PurePosixPath:

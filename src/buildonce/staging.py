@@ -138,14 +138,15 @@ def assemble(made: Own, bench: Workbench, locked: Sequence[Wheel], system: Syste
         scripts=made.scripts,
         store=system.store,
         digest=_digest(made, house, planted, bench.root_key),
+        build_debs=bench.build_debs,
     )
     (path / sbom.FILE).write_bytes(sbom.make([stage], tool_version=metadata.version("buildonce")))
     return stage
 
 
-def check(stage: Stage, bench: Workbench) -> None:
+def check(stage: Stage, bench: Workbench, system: System) -> None:
     """Raise :class:`buildonce.errors.BuildError` when a console script of the project cannot start from the Tree."""
-    entrypoints.check(
+    imported = entrypoints.check(
         stage.own,
         target=stage.target,
         prefix=stage.prefix,
@@ -153,6 +154,10 @@ def check(stage: Stage, bench: Workbench) -> None:
         runner=bench.runner,
         project_root=stage.project.root,
     )
+    if not imported:
+        system.progress.note(
+            f"{stage.target.name} is not this machine's: its console scripts are looked up, not imported"
+        )
 
 
 def _wheelhouse(target: Target, found: Sequence[Wheel], into: Path) -> Wheelhouse:

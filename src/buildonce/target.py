@@ -49,7 +49,8 @@ def load(name: str, tables: Mapping[str, TargetTable] | None = None) -> Target:
     if name not in tables and name not in names():
         problem = definition.unknown(name, (*tables, *names()), "[tool.release] targets")
         raise ConfigurationError.of((problem,))
-    return _target(name, definition.facts(name, tables.get(name) or definition.TargetTable()))
+    facts = definition.facts(name, tables.get(name) or definition.TargetTable())
+    return _target(name, facts, load(facts["build_on"], tables) if facts["build_on"] else None)
 
 
 def of(settings: Settings) -> tuple[Target, ...]:
@@ -80,7 +81,7 @@ def _no_target(name: str, settings: Settings, where: str) -> Problem:
     return Problem(message=f"the project has no target {name!r}", where=where, hint=hint)
 
 
-def _target(name: str, values: dict[str, Any]) -> Target:
+def _target(name: str, values: dict[str, Any], builder: Target | None) -> Target:
     return Target(
         name=name,
         distribution=values["distribution"],
@@ -99,6 +100,8 @@ def _target(name: str, values: dict[str, Any]) -> Target:
         revision=values["revision"],
         units=PurePosixPath(values["units"]),
         alternatives=tuple(sorted(values["alternatives"].items())),
+        libraries=tuple(values["libraries"]),
+        build_on=builder,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from buildonce import proof
+from buildonce.builders.oci import joined
 from buildonce.errors import ReleaseError, VerificationError
 from buildonce.signing import PublicKey, release, sums
 from buildonce.signing.attestations import PLACE
@@ -54,7 +55,7 @@ def verify(folder: Path, keys: Sequence[PublicKey], system: System, *, reproduce
     artifacts = [replace(artifact, path=folder / artifact.file) for artifact in verified.manifest.artifacts]
     system.progress.step(f"compare {len(artifacts)} artifacts with the Tree")
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        list(pool.map(lambda artifact: _prove(artifact, verified.manifest), artifacts))
+        list(pool.map(lambda artifact: _prove(artifact, verified.manifest, artifacts), artifacts))
     return verified
 
 
@@ -85,15 +86,16 @@ def _require_rebuilds(verified: Verified, wanted: int) -> None:
     )
 
 
-def _prove(artifact: Artifact, manifest: Manifest) -> None:
+def _prove(artifact: Artifact, manifest: Manifest, artifacts: Sequence[Artifact]) -> None:
     built = manifest.built(artifact.target)
+    trees = {built.target.name: built.tree for built in manifest.targets}
     proof.check(
         artifact,
         proof.Expectation(
             name=manifest.name,
             distribution=manifest.distribution,
             version=proof.spelled(artifact, manifest.version, manifest.version.deb(built.target)),
-            tree=built.tree,
+            tree=joined(artifact, artifacts, trees) if artifact.kind == "oci-index" else built.tree,
             interpreter=str(built.target.interpreter),
         ),
     )

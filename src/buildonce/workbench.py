@@ -18,17 +18,22 @@ if TYPE_CHECKING:
 
     from buildonce.buildroot import DockerRunner, RootRunner
     from buildonce.lock import Lock
-    from buildonce.model import Chosen, DebPin, Digest, RunnerName, Target
+    from buildonce.model import Chosen, DebPin, Digest, RemoteFile, RunnerName, Target
     from buildonce.project import Project
     from buildonce.system import System
     from buildonce.system.store import Store
+    from buildonce.wheels import WheelFacts
 
-__all__ = ["Workbench", "prepare", "wheelhouse"]
+__all__ = ["Workbench", "locked_files", "prepare", "refuse_compiling", "wheelhouse"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workbench:
-    """A target's build root with the tools that run in it, and every locked file of the target at hand."""
+    """A target's build root with the tools that run in it, and every locked file of the target at hand.
+
+    The root is that of ``target.builder``; ``debs`` are the target's own OS packages, ``build_debs`` those of the
+    root where that is another target's.
+    """
 
     target: Target
     root: Path
@@ -36,12 +41,23 @@ class Workbench:
     runner: RootRunner | DockerRunner  # runs programs in the build root, without network
     debs: tuple[DebPin, ...]
     deb_files: tuple[Path, ...]
+    build_debs: tuple[DebPin, ...]
     tools: tuple[Wheel, ...]
     files: dict[Digest, Path]  # every locked Python file of the target, verified
 
     def environment(self, chosen: Sequence[Chosen], system: System) -> Path:
         """A build environment that holds the locked build requirements *chosen*."""
-        return buildenv.make(_taken(chosen, self.files), target=self.target, store=system.store, runner=self.runner)
+        builder = self.target.builder
+        return buildenv.make(_taken(chosen, self.files), target=builder, store=system.store, runner=self.runner)
+
+
+def locked_files(target: Target, lock: Lock) -> tuple[RemoteFile, ...]:
+    """Everything that is fetched for *target*, with what its build root is made of; each file once."""
+    files = (
+        *(one.file for one in (*lock.select(target), *lock.build(target))),
+        *(pin.file for pin in (*lock.debs(target), *lock.debs(target.builder))),
+    )
+    return tuple({(file.filename, file.sha256): file for file in files}.values())
 
 
 def prepare(
@@ -54,15 +70,19 @@ def prepare(
 ) -> Workbench:
     """Fetch everything that is locked for *target*, check every hash, and unpack its build root.
 
-    *way* is how programs are run in it, each for at most *limit* seconds. Raises :class:`MissingToolError` when
-    this machine has no such way, before anything is fetched.
+    *way* is how programs are run in it, each for at most *limit* seconds. Raises :class:`LockError` when something
+    would have to be compiled and cannot be for this target, and :class:`MissingToolError` when this machine has no
+    such way, before anything is fetched.
     """
+    refuse_compiling(target, lock)
     way = buildroot.choose(way, system.host)
     debs = lock.debs(target)
-    chosen = (*lock.select(target), *lock.build(target))
-    system.progress.step(f"fetch {len(chosen)} Python files and {len(debs)} OS packages of {target.name}")
+    build_debs = lock.debs(target.build_on) if target.build_on else ()
+    wanted = locked_files(target, lock)
+    packages = len({pin.file.sha256 for pin in (*debs, *build_debs)})
+    system.progress.step(f"fetch {len(wanted) - packages} Python files and {packages} OS packages of {target.name}")
     found = fetch.fetch(
-        [*(one.file for one in chosen), *(pin.file for pin in debs)],
+        wanted,
         store=system.store,
         net=system.net,
         progress=system.progress,
@@ -70,11 +90,21 @@ def prepare(
         offline=system.offline,
     )
     deb_files = tuple(found[pin.file.sha256] for pin in debs)
-    system.progress.step(f"build root of {target.name}")
+    root_pins = build_debs or debs
+    root_files = tuple(found[pin.file.sha256] for pin in root_pins)
+    system.progress.step(f"build root of {target.builder.name}")
     tools = _taken(lock.build(target, "tools"), found)
     for tool in tools:
         wheels.admit(tool.path)
-    root = buildroot.ensure(target, debs, deb_files, system.store, progress=system.progress, host=system.host, way=way)
+    root = buildroot.ensure(
+        target.builder,
+        root_pins,
+        root_files,
+        system.store,
+        progress=system.progress,
+        host=system.host,
+        way=way,
+    )
     return Workbench(
         target=target,
         root=root,
@@ -82,9 +112,29 @@ def prepare(
         runner=buildroot.runner(way, root, system.host, limit=limit),
         debs=debs,
         deb_files=deb_files,
+        build_debs=build_debs,
         tools=tools,
         files=found,
     )
+
+
+def refuse_compiling(target: Target, lock: Lock) -> None:
+    """Raise :class:`LockError` for every locked sdist that *target* takes and that nothing can compile for it."""
+    if target.build_on is None:
+        return
+    problems = tuple(
+        Problem(
+            message=f"{one.name} {one.version} has no wheel for {target.name} and cannot be compiled for it:"
+            f" that needs {target.machine} programs to run, and {target.name} is built on {target.build_on.name}",
+            where=f"pylock.toml: {one.file.filename}",
+            hint=f"depend on a version that has a wheel for {target.machine}, or build with a target that has a"
+            f" {target.machine} build root, on such a machine or with qemu (how-to: Several architectures)",
+        )
+        for one in lock.select(target)
+        if one.compiles
+    )
+    if problems:
+        raise LockError.of(problems)
 
 
 def wheelhouse(bench: Workbench, lock: Lock, project: Project, system: System, *, logs: Path) -> tuple[Wheel, ...]:
@@ -101,14 +151,17 @@ def wheelhouse(bench: Workbench, lock: Lock, project: Project, system: System, *
 def check(made: Iterable[Wheel], target: Target, project: Project, store: Store) -> None:
     """Raise what is wrong with wheels: that they lie, or do not fit the target."""
     allowed = frozenset(name for name, settings in project.settings.build.items() if settings.startup)
+    own = project.distribution if target.build_on else ""
 
     def wrong(wheel: Wheel) -> list[dict[str, str]]:
-        found = wheels.fits(wheels.admit(wheel.path, allow_pth=allowed), target)
-        elf.check(wheel.path, target)
+        fact = wheels.admit(wheel.path, allow_pth=allowed)
+        found = _own(fact, target) if fact.name == own else wheels.fits(fact, target)
+        if not found:
+            elf.check(wheel.path, target)
         return [asdict(problem) for problem in found]
 
     # The answer for the same bytes by the same rules is the same: nine wheels of ten were checked before.
-    rules = [version("buildonce"), sorted(allowed), repr(target)]
+    rules = [version("buildonce"), sorted(allowed), own, repr(target)]
     problems = [
         Problem(**problem)
         for wheel in made
@@ -123,6 +176,20 @@ def check_closure(made: Iterable[Wheel], target: Target) -> None:
     problems = wheels.closure([wheels.facts(wheel.path) for wheel in made], targets.markers(target))
     if problems:
         raise LockError.of(tuple(problems))
+
+
+def _own(fact: WheelFacts, target: Target) -> tuple[Problem, ...]:
+    """The project's own wheel was made in a build root of another architecture: it must not depend on one."""
+    if not wheels.fits(fact, target):
+        return ()
+    problem = Problem(
+        message=f"the project's own wheel {fact.filename} holds compiled code, and cannot be compiled for"
+        f" {target.name}: that needs {target.machine} programs to run",
+        where="pyproject.toml: build-system",
+        hint=f"leave {target.name} out of `targets`, or build with a target that has a {target.machine} build root"
+        " (how-to: Several architectures)",
+    )
+    return (problem,)
 
 
 def _taken(chosen: Iterable[Chosen], found: dict[Digest, Path]) -> tuple[Wheel, ...]:

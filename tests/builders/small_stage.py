@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from buildonce.model import Change
 
-__all__ = ["COMMIT", "EPOCH", "VERSION", "app_wheel", "bare", "download", "runner", "stage"]
+__all__ = ["COMMIT", "EPOCH", "VERSION", "app_wheel", "bare", "download", "runner", "stage", "wheel"]
 
 COMMIT = "1a2b3c4d5e6f7a8b9c0d1a2b3c4d5e6f7a8b9c0d"
 EPOCH = 1_700_000_000
@@ -73,7 +73,7 @@ def stage(path: Path, **facts: Any) -> Stage:
         into=path / "tree",
         root_key=runner().root.name,
     )
-    return replace(made, tree=planted, tools=tuple(map(_wheel, download(_PEX))))
+    return replace(made, tree=planted, tools=tuple(map(wheel, download(_PEX))))
 
 
 def bare(
@@ -88,9 +88,9 @@ def bare(
 ) -> Stage:
     """The same without Tree and tools: enough to render from, and made without a build root."""
     target = targets.load("debian-12")
-    own = _wheel(app_wheel(path / "wheels", scripts=scripts, version=version.pep440))
+    own = wheel(app_wheel(path / "wheels", scripts=scripts, version=version.pep440))
     copies = [Path(shutil.copy(wheel, path / "wheels")) for wheel in wheels]
-    house = tuple(sorted((own, *map(_wheel, copies)), key=lambda w: w.name))
+    house = tuple(sorted((own, *map(wheel, copies)), key=lambda w: w.name))
     facts: dict[str, Any] = {
         "root": path,
         "name": "tinyapp",
@@ -126,6 +126,6 @@ def bare(
     )
 
 
-def _wheel(path: Path) -> Wheel:
+def wheel(path: Path) -> Wheel:
     name, version, *_ = parse_wheel_filename(path.name)
     return Wheel(name=name, version=str(version), path=path, sha256=files.sha256_file(path), size=path.stat().st_size)

@@ -14,18 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from buildonce import target as targets
 from buildonce import tree
 from buildonce.builders.pex import PexBuilder
 from buildonce.errors import BuildError, ConfigurationError, VerificationError
+from buildonce.model import Wheelhouse
 from buildonce.system import files
 from buildonce.system.run import HostRunner
 from tests.builders import small_stage
+from tests.oci import image_stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from buildonce.model import Artifact, Command, Contents, Outcome
+    from buildonce.model import Artifact, Command, Contents, Outcome, Target
     from buildonce.stage import Stage
 
 
@@ -37,6 +40,14 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
 @pytest.fixture(scope="module")
 def artifact(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return build(stage, tmp_path_factory.mktemp("out"))
+
+
+def on(stage: Stage, target: Target, compiled: Iterable[Path]) -> Stage:
+    """The same application on *target*, with *compiled* in place of its compiled wheels."""
+    pure = [wheel for wheel in stage.wheelhouse.wheels if wheel.filename.endswith("-any.whl")]
+    house = (*pure, *map(small_stage.wheel, compiled))
+    wheels = tuple(sorted(house, key=lambda wheel: wheel.name))
+    return dataclasses.replace(stage, target=target, wheelhouse=Wheelhouse(target=target, wheels=wheels))
 
 
 def build(stage: Stage, into: Path) -> Artifact:
@@ -101,6 +112,28 @@ class TestBuilding:
             os.umask(before)
         assert again.sha256 == artifact.sha256
         assert again.path.stat().st_mode & 0o7777 == 0o755
+
+    def test_a_foreign_target_has_its_own_wheels_and_pure_ones_make_the_same_file(
+        self, stage: Stage, artifact: Artifact, tmp_path: Path
+    ) -> None:
+        foreign = on(
+            stage, targets.load("debian-12-arm64"), image_stage.download("markupsafe==2.1.5", machine="aarch64")
+        )
+        made = build(foreign, tmp_path / "out")
+        assert made.file == "tinyapp-1.2.4.dev5+g1a2b3c4-debian-12-arm64.pex"
+        held = info(made.path)
+        assert held["distributions"] == {wheel.filename: wheel.sha256 for wheel in foreign.wheelhouse.wheels}
+        assert any("aarch64" in name for name in held["distributions"])
+        assert held["interpreter_constraints"] == []
+        again = on(stage, targets.load("debian-12-arm64"), ())
+        pure = dataclasses.replace(again, target=stage.target)
+        assert build(again, tmp_path / "again").sha256 == build(pure, tmp_path / "pure").sha256
+
+    def test_a_wheel_for_another_machine_is_refused_by_pex(self, stage: Stage, tmp_path: Path) -> None:
+        arm = targets.load("debian-12-arm64")
+        native = [wheel.path for wheel in stage.wheelhouse.wheels if "x86_64" in wheel.filename]
+        with pytest.raises(BuildError):
+            build(on(stage, arm, native), tmp_path / "out")
 
     def test_arguments_of_the_command_go_before_those_of_the_user(self, tmp_path: Path) -> None:
         stage = small_stage.stage(

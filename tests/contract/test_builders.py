@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildonce import normalise, proof, tree
+from buildonce.builders.oci import join, joined
 from buildonce.builders.registry import BUILDERS, of
 from buildonce.errors import VerificationError
 from buildonce.model import FORMATS, Artifact, ArtifactKind, Entry, Format
@@ -29,7 +30,7 @@ from tests.oci import image_stage
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from buildonce.model import Contents
+    from buildonce.model import Contents, Tree
     from buildonce.stage import Stage
 
 VERSION: Final = small_stage.VERSION.pep440
@@ -41,6 +42,7 @@ NAMES: Final[dict[ArtifactKind, str]] = {
     "pex": f"tinyapp-{VERSION}-debian-12.pex",
     "deb": "tinyapp_1.2.4~~dev5+g1a2b3c4-1+deb12_amd64.deb",
     "oci": f"tinyapp-{VERSION}-debian-12.oci.tar",
+    "oci-index": f"tinyapp-{VERSION}-debian-12.index.oci.tar",
 }
 EMPTY_ZIP: Final = b"PK\5\6" + bytes(18)
 GARBAGE: Final[dict[str, bytes]] = {
@@ -58,13 +60,20 @@ GARBAGE: Final[dict[str, bytes]] = {
 
 @dataclass(frozen=True)
 class Built:
-    """What every builder made of one stage."""
+    """What every builder made of one stage; and the index over its image and one for another architecture."""
 
     stage: Stage
     made: Mapping[Format, Sequence[Artifact]]
+    other: Artifact  # the image for the other architecture
+    index: Artifact
 
     def artifact(self, kind: ArtifactKind) -> Artifact:
-        return next(artifact for artifact in chain(*self.made.values()) if artifact.kind == kind)
+        return next(one for one in (*chain(*self.made.values()), self.index) if one.kind == kind)
+
+    def tree(self, kind: ArtifactKind) -> Tree:
+        images = (*self.made["oci"], self.other)
+        trees = {image.target: self.stage.tree for image in images}
+        return joined(self.index, images, trees) if kind == "oci-index" else self.stage.tree
 
 
 def build(format_: Format, stage: Stage, into: Path) -> tuple[Artifact, ...]:
@@ -76,7 +85,20 @@ def build(format_: Format, stage: Stage, into: Path) -> tuple[Artifact, ...]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("contract")
     stage = whole_stage(folder / "stage")
-    return Built(stage, {format_: build(format_, stage, folder / format_) for format_ in FORMATS})
+    made = {format_: build(format_, stage, folder / format_) for format_ in FORMATS}
+    (other,) = build("oci", on_another_architecture(stage), folder / "other")
+    index = join((*made["oci"], other), new(folder / "index"), NAMES["oci-index"])
+    return Built(stage, made, other, index)
+
+
+def on_another_architecture(stage: Stage) -> Stage:
+    """The same stage under another name: what an index is told is what counts here."""
+    return replace(stage, target=replace(stage.target, name="debian-12-arm64", architecture="arm64"))
+
+
+def new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def whole_stage(path: Path) -> Stage:
@@ -115,7 +137,8 @@ class TestBuilding:
         self, format_: Format, built: Built
     ) -> None:
         made = built.made[format_]
-        assert tuple(artifact.kind for artifact in made) == BUILDERS[format_].kinds
+        joins = {"oci-index"}  # made of the artifacts of several stages
+        assert tuple(artifact.kind for artifact in made) == tuple(k for k in BUILDERS[format_].kinds if k not in joins)
         assert [artifact.file for artifact in made] == [NAMES[artifact.kind] for artifact in made]
         (folder,) = {artifact.path.parent for artifact in made}
         assert sorted(path.name for path in folder.iterdir()) == sorted(artifact.file for artifact in made)
@@ -125,7 +148,7 @@ class TestBuilding:
         made = built.artifact(kind)
         assert made.sha256 == files.sha256_file(made.path)
         assert made.size == made.path.stat().st_size
-        assert made.target == ("" if kind in ("wheel", "sdist") else "debian-12")
+        assert made.target == ("" if kind in ("wheel", "sdist", "oci-index") else "debian-12")
         assert made.path.stat().st_mode & 0o7777 == (0o755 if kind == "pex" else 0o644)
         assert not made.path.is_symlink()
 
@@ -135,7 +158,7 @@ class TestBuilding:
         found = read(made.path, kind, stage)
         assert found.name == "tinyapp"
         assert found.version == proof.spelled(made, stage.version, stage.version.deb(stage.target))
-        assert tree.difference(proof.expected(made, stage.tree, "tinyapp"), found.entries) == ()
+        assert tree.difference(proof.expected(made, built.tree(kind), "tinyapp"), found.entries) == ()
         assert found.entries == tuple(sorted(found.entries))
         assert made.extras == tuple(sorted(set(made.extras)))
         assert any(re.search(r"tinyapp(/__init__)?\.py$", entry.path) for entry in found.entries)
@@ -149,6 +172,13 @@ class TestBuilding:
         with umask(0o077):
             again = build(format_, built.stage, tmp_path / ("a folder with another name" * 3))
         assert [facts(artifact) for artifact in again] == [facts(artifact) for artifact in built.made[format_]]
+
+
+@pytest.mark.integration
+def test_joined_again_in_another_order_the_index_is_the_same(built: Built, tmp_path: Path) -> None:
+    with umask(0o077):
+        again = join((built.other, *built.made["oci"]), new(tmp_path / "again"), NAMES["oci-index"])
+    assert facts(again) == facts(built.index)
 
 
 def facts(artifact: Artifact) -> tuple[Any, ...]:

@@ -188,17 +188,49 @@ def test_no_wheel_for_the_target_in_the_lock(user: User, tmp_path: Path) -> None
 EXTENSION = "from setuptools import Extension, setup\nsetup(ext_modules=[Extension('{0}', ['{0}.c'])])\n"
 
 
-def compiled(user: User, name: str, source: str) -> None:
+def compiled(user: User, name: str, source: str, **project: str) -> None:
     """The project depends on *name*, an sdist with one C file."""
     texts = {"setup.py": EXTENSION.format(name), f"{name}.c": source}
     user.index.put(name, f"{name}-1.0.tar.gz", tiny.sdist(name, "1.0", texts))
-    user.ready(name)
+    user.ready(name, **project)
 
 
 def whole_log(stderr: str) -> str:
     """The log that the error leads to; it is there after the build."""
     (line,) = [line for line in stderr.splitlines() if line.startswith("  log: ")]
     return Path(line.removeprefix("  log: ")).read_text()
+
+
+def test_nothing_is_compiled_for_another_architecture(user: User) -> None:
+    compiled(user, "native", "int x;\n", more='targets = ["debian-12-arm64"]\n')
+    ended = user.run("build")
+    assert ended.code == CONFIGURATION
+    assert ended.error.startswith("native 1.0 has no wheel for debian-12-arm64 and cannot be compiled for it")
+    assert "a version that has a wheel for aarch64" in ended.hint
+    assert "qemu" in ended.hint
+
+
+@pytest.mark.parametrize(
+    ("formats", "options"), [(("deb",), ()), (("wheel", "deb"), ("--format", "deb"))], ids=["configured", "asked for"]
+)
+def test_no_deb_for_another_architecture(user: User, formats: tuple[str, ...], options: tuple[str, ...]) -> None:
+    user.ready(formats=formats, more='targets = ["debian-12-arm64"]\n')
+    ended = user.run("build", *options)
+    assert (ended.code, ended.error) == (
+        CONFIGURATION,
+        "no deb for debian-12-arm64: a Debian package is made by programs of its architecture",
+    )
+    assert "the wheelhouse, the pex or the image" in ended.hint
+
+
+def test_own_compiled_code_is_for_one_architecture(user: User) -> None:
+    user.write("fast.c", "#include <Python.h>\nPyMODINIT_FUNC PyInit_fast(void) { return 0; }\n")
+    extension = '[[tool.setuptools.ext-modules]]\nname = "fast"\nsources = ["fast.c"]\n'
+    user.ready(more=f'targets = ["debian-12-arm64"]\n{extension}')
+    ended = user.run("build")
+    assert ended.code == CONFIGURATION
+    assert "the project's own wheel shop-1.0" in ended.error
+    assert "cannot be compiled for debian-12-arm64" in ended.error
 
 
 def test_sdist_that_does_not_compile(user: User) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from buildonce import target as targets
+from buildonce import workbench
 from buildonce.errors import LockError, ReleaseError
 from buildonce.project import Project
 from tests.lock.conftest import LIBC
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tests.lock.index import Index
 
 BOOKWORM, TRIXIE = targets.load("debian-12"), targets.load("debian-13")
+ARM = targets.load("debian-12-arm64")
 CP311, CP313 = "cp311-cp311-manylinux_2_28_x86_64", "cp313-cp313-manylinux_2_28_x86_64"
 NEWEST = "cp311-cp311-manylinux_2_39_x86_64"  # too new for bookworm's glibc 2.36
 FOREIGN = ("cp311-cp311-win_amd64", "cp311-cp311-macosx_11_0_arm64", "cp311-cp311-musllinux_1_2_x86_64")
@@ -145,6 +147,38 @@ def test_an_sdist_that_only_one_target_compiles(index: Index, user: User) -> Non
     lock = user.lock()
     assert [one.compiles for one in (*lock.select(BOOKWORM), *lock.select(TRIXIE))] == [True, False]
     assert [line.split(":")[0] for line in user.report(lock)] == ["native 1.0 has no wheel for debian-12"]
+
+
+def test_a_target_that_is_built_on_another_needs_its_root_and_build_requirements(index: Index, user: User) -> None:
+    index.add("fast", "1.0", tags=(CP311, "cp311-cp311-manylinux_2_28_aarch64"))
+    user.project("fast", targets=("debian-12-arm64",))
+    lock = user.lock()
+    assert (lock.targets, lock.builders) == (("debian-12-arm64",), ("debian-12",))
+    assert [one.file.filename for one in lock.select(ARM)] == ["fast-1.0-cp311-cp311-manylinux_2_28_aarch64.whl"]
+    assert user.toml()["packages"][0]["wheels"][0]["url"].endswith("aarch64.whl")
+    assert {one.name for one in lock.build(ARM, "tools")} == {"pex"}
+    assert lock.build(ARM, "project") == lock.build(BOOKWORM, "project")
+    assert lock.debs(ARM) == lock.debs(BOOKWORM)  # apt answers the same for all in these tests
+    assert "x86_64" in user.toml("pylock.build.toml")["environments"][0]
+    with pytest.raises(LockError, match="not made for debian-13"):
+        lock.debs(TRIXIE)
+
+
+def test_nothing_compiles_for_a_target_that_is_built_on_another(index: Index, user: User) -> None:
+    index.add("native", "1.0", tags=(CP311,))
+    index.add_sdist("native", "1.0")
+    user.project("native", targets=("debian-12", "debian-12-arm64"))
+    lock = user.lock()
+    (line,) = user.report(lock)
+    assert line.startswith("native 1.0 has no wheel for debian-12-arm64 and cannot be compiled for it")
+    assert "native" not in user.toml("pylock.build.toml")["dependency-groups"]
+    workbench.refuse_compiling(BOOKWORM, lock)
+    with pytest.raises(LockError) as caught:
+        workbench.refuse_compiling(ARM, lock)
+    (problem,) = caught.value.problems
+    assert "native 1.0 has no wheel for debian-12-arm64" in problem.message
+    assert "aarch64" in problem.hint
+    assert "qemu" in problem.hint
 
 
 def test_groups_are_environments_of_their_own(index: Index, user: User) -> None:

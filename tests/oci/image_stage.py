@@ -115,14 +115,15 @@ def runner() -> buildroot.RootRunner:
 
 
 @cache
-def download(*requirements: str) -> tuple[Path, ...]:
-    """The wheels of *requirements* for the target."""
-    name = hashlib.sha256(repr(requirements).encode()).hexdigest()[:12]
+def download(*requirements: str, machine: str = "x86_64") -> tuple[Path, ...]:
+    """The wheels of *requirements* for the target, or for another machine."""
+    asked = requirements if machine == "x86_64" else (*requirements, machine)
+    name = hashlib.sha256(repr(asked).encode()).hexdigest()[:12]
     place = store().root / "test-wheels" / name
     if not place.is_dir():
         with files.scratch(place.parent, "wheels") as aside:
             options = ["--quiet", "--no-deps", "--only-binary=:all:", "--python-version=3.11"]
-            platform = "--platform=manylinux2014_x86_64"
+            platform = f"--platform=manylinux2014_{machine}"
             argv = [sys.executable, "-m", "pip", "download", *options, platform, "--dest", str(aside / "new")]
             subprocess.run([*argv, *requirements], check=True)
             (aside / "new").replace(place)

@@ -29,7 +29,9 @@ def _given(members: list[Member], _: Path) -> list[Member]:
     return members
 
 
-def make(path: Path, store: Store, **process: Any) -> layout.Image:
+def make(
+    path: Path, store: Store, *, debian: str = "amd64", reference: str = "shop:1.0_x", **process: Any
+) -> layout.Image:
     """A small image of two layers at *path*."""
     stack = {
         "base": [Member(path="etc/passwd", source=b"root"), Member(path="tmp/", mode=0o1777)],
@@ -42,8 +44,8 @@ def make(path: Path, store: Store, **process: Any) -> layout.Image:
     packed = [layers.pack(plan, store) for plan in plans]
     container = configuration.container(Process(entrypoint=("/bin/shop",), environment={}, labels=LABELS, **process))
     image = layout.Image(
-        reference="shop:1.0_x",
-        config=configuration.document(container, packed, debian="amd64", epoch=1_700_000_000),
+        reference=reference,
+        config=configuration.document(container, packed, debian=debian, epoch=1_700_000_000),
         layers=packed,
         annotations=LABELS,
     )

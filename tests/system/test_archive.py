@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from buildonce.system.archive import EPOCH, Member, pack, unpack, write_tar
+from buildonce.system.archive import EPOCH, Member, Part, pack, unpack, write_tar
 
 LONG = "a" * 90 + "/" + "ü" * 60 + "/file"
 
@@ -127,3 +127,10 @@ def test_pack_gives_equal_bytes_for_equal_trees_and_unpack_gives_them_back(tmp_p
     assert (back / "a").samefile(back / "b/file")
     assert (back / "link").readlink() == Path("/absent")
     assert (back / "b").stat().st_mtime == EPOCH
+
+
+def test_a_part_of_another_file_is_packed_as_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "all").write_bytes(b"before" + b"inside" * 40_000 + b"after")
+    part = Part(path=tmp_path / "all", start=6, size=240_000)
+    packed = tar([Member(path="part", source=part)])
+    assert packed == tar([Member(path="part", source=b"inside" * 40_000)])

@@ -7,14 +7,16 @@ specification 1.1.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from buildonce.errors import VerificationError
-from buildonce.model import Artifact, ArtifactKind, Contents, Format
-from buildonce.oci import application, base, configuration, foreign, layers, layout, reading, rules
+from buildonce.model import Artifact, ArtifactKind, Contents, Format, Tree
+from buildonce.oci import application, base, configuration, foreign, index, layers, layout, reading, rules
 from buildonce.system import files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from buildonce.model import Entry
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from buildonce.stage import Stage
     from buildonce.system.store import Store
 
-__all__ = ["OciBuilder"]
+__all__ = ["OciBuilder", "join", "joined"]
 
 _ANNOTATION: Final = "org.opencontainers.image."
 
@@ -31,7 +33,7 @@ class OciBuilder:
     """Makes and reads ``<name>-<version>-<target>.oci.tar``."""
 
     format: Format = "oci"
-    kinds: tuple[ArtifactKind, ...] = ("oci",)
+    kinds: tuple[ArtifactKind, ...] = ("oci", "oci-index")
 
     def build(self, stage: Stage, into: Path, runner: Runner) -> tuple[Artifact, ...]:
         """Write the archive into *into*. Layers that were packed before come from the store.
@@ -57,21 +59,51 @@ class OciBuilder:
     def read(
         self,
         artifact: Path,
-        kind: ArtifactKind,  # noqa: ARG002
+        kind: ArtifactKind,
         *,
         name: str,  # noqa: ARG002
         interpreter: str,
         store: Store | None = None,
     ) -> Contents:
         """Every file and link of the container, its special folders, and its configuration as
-        ``image:config``.
+        ``image:config``. Of an index: the same of every image below the name of its target, and its manifest.
 
         Raises :class:`VerificationError` that names the blob or the file that is not what it should be.
         """
+        if kind == "oci-index":
+            return _read_index(artifact, store)
         found = reading.read(artifact, store)
         if interpreter and not any(entry.path == interpreter.lstrip("/") for entry in found.entries):
             raise VerificationError(f"the image has no {interpreter}", where=artifact.name)
         return Contents(name=found.name, version=found.version, entries=found.entries)
+
+
+def join(images: Sequence[Artifact], into: Path, file: str) -> Artifact:
+    """Write the index over *images*, artifacts of the kind ``oci`` for one architecture each, to *into* / *file*."""
+    path = into / file
+    manifests = index.write(path, {image.target: image.path for image in images})
+    size = path.stat().st_size
+    return Artifact(kind="oci-index", path=path, sha256=files.sha256_file(path), size=size, extras=manifests)
+
+
+def joined(artifact: Artifact, images: Iterable[Artifact], trees: Mapping[str, Tree]) -> Tree:
+    """What the index *artifact* shows of the *images* of its release, and *trees*, the Trees of their targets."""
+    targets = {entry.path.partition("/")[0] for entry in artifact.extras}
+    shown = (
+        replace(entry, path=f"{image.target}/{entry.path}")
+        for image in images
+        if image.kind == "oci" and image.target in targets
+        for entry in (*trees[image.target].entries, *image.extras)
+    )
+    return Tree(entries=tuple(sorted(shown)))
+
+
+def _read_index(artifact: Path, store: Store | None) -> Contents:
+    found = index.read(artifact, store)
+    entries = [one.manifest for one in found]
+    entries += [replace(e, path=f"{one.target}/{e.path}") for one in found for e in one.image.entries]
+    first = found[0].image
+    return Contents(name=first.name, version=first.version, entries=tuple(sorted(entries)))
 
 
 def _assemble(stage: Stage, runner: Runner) -> tuple[layout.Image, tuple[Entry, ...]]:

@@ -8,12 +8,16 @@ results that count as success) is checked here, member by member. Reference: the
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 from zipfile import ZipFile
 
+from packaging.utils import parse_wheel_filename
+
+from buildonce import target as targets
 from buildonce.builders import _pex_archive as pex_archive
 from buildonce.builders._carried import carried as carried_by_wheel
 from buildonce.errors import BuildError, ConfigurationError
@@ -23,6 +27,7 @@ from buildonce.system import canonical, files, share
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from buildonce.model import Wheel
     from buildonce.protocols import Runner
     from buildonce.stage import Stage
     from buildonce.system.store import Store
@@ -33,6 +38,7 @@ _BUILD: Final = PurePosixPath("/build/work")
 _TOOL: Final = PurePosixPath("/build/tool")
 _CACHE: Final = PurePosixPath("/build/bytecode")
 _WHEELS: Final = PurePosixPath("/build/wheels")
+_PLATFORM: Final = PurePosixPath("/build/platform.json")
 _COMPILE: Final = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
 _CODE, _BYTECODE = "code", "bytecode"
 
@@ -58,6 +64,7 @@ class PexBuilder:
         command, tool = _command_of(stage), _tool(stage, runner)
         final = into / f"{stage.project.name}-{stage.version.pep440}-{stage.target.name}.pex"
         with files.scratch(into, "pex") as work:
+            (work / _PLATFORM.name).write_bytes(_platform(stage))
             made = work / final.name
             runner.run(
                 _command(stage, command, work, tool, made.name),
@@ -147,7 +154,7 @@ def _tool(stage: Stage, runner: Runner) -> Path:
             check=False,  # it carries code for other Pythons
         )
 
-    made_from = ["pex 1", wheel.sha256, str(stage.target.interpreter), stage.target.python]
+    made_from = ["pex 1", wheel.sha256, str(stage.target.interpreter), stage.target.builder.python]
     return stage.store.folder("pex-tool", files.sha256_bytes(canonical.dump(made_from)), lay)
 
 
@@ -155,7 +162,8 @@ def _command(stage: Stage, command: tuple[str, ...], work: Path, tool: Path, fil
     wheels = stage.wheelhouse.wheels
     options = [
         *_fixed_options(),
-        f"--interpreter-constraint={_constraint(stage)}",
+        *([f"--complete-platform={_PLATFORM}"] if _is_foreign(stage) else ()),
+        *(f"--interpreter-constraint={constraint}" for constraint in _constraints(stage)),
         f"--python-path={stage.target.interpreter}",
         f"--python-shebang={_shebang(stage)}",
         f"--build-property=name={stage.project.name}",
@@ -179,6 +187,7 @@ def _command(stage: Stage, command: tuple[str, ...], work: Path, tool: Path, fil
             Bind(source=work, target=_BUILD, writable=True),
             Bind(source=tool / _CODE, target=_TOOL),
             Bind(source=tool / _BYTECODE, target=_CACHE),
+            Bind(source=work / _PLATFORM.name, target=_PLATFORM),
             *(Bind(source=wheel.path, target=_WHEELS / wheel.filename) for wheel in wheels),
         ),
     )
@@ -193,8 +202,26 @@ def _requirements(stage: Stage) -> tuple[str, ...]:
     return tuple(sorted(f"{wheel.name}=={wheel.version}" for wheel in stage.wheelhouse.wheels))
 
 
-def _constraint(stage: Stage) -> str:
-    return f"CPython=={stage.target.python_minor}.*"
+def _is_foreign(stage: Stage) -> bool:
+    """Whether pex has to be told of the target, since the Python it runs in cannot stand for it."""
+    return stage.target.build_on is not None and any(not _is_pure(wheel) for wheel in stage.wheelhouse.wheels)
+
+
+def _is_pure(wheel: Wheel) -> bool:
+    return all(tag.platform == "any" for tag in parse_wheel_filename(wheel.filename)[-1])
+
+
+def _platform(stage: Stage) -> bytes:
+    """The target as pex reads it (``--complete-platform``): its wheel tags and its markers."""
+    facts = {"marker_environment": targets.markers(stage.target), "compatible_tags": targets.tags(stage.target)}
+    return json.dumps(facts, default=str).encode()
+
+
+def _constraints(stage: Stage) -> list[str]:
+    """Which Python starts the pex. For pex a constraint asks for wheels that fit an interpreter of this machine too:
+    for a foreign target, the tags of the wheels alone have to say it.
+    """
+    return [] if _is_foreign(stage) else [f"CPython=={stage.target.python_minor}.*"]
 
 
 def _shebang(stage: Stage) -> str:
@@ -240,7 +267,7 @@ def _check_info(stage: Stage, command: tuple[str, ...], info: dict[str, Any], wh
         "distributions": wheels,
         "deps_are_wheel_files": True,
         "code_hash": _NO_CODE,
-        "interpreter_constraints": [_constraint(stage)],
+        "interpreter_constraints": _constraints(stage),
         "inherit_path": "false",
         "inject_args": list(command[1:]),
         "requirements": list(_requirements(stage)),

@@ -11,7 +11,7 @@ import shutil
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from buildonce.buildroot import database, docker, writing
+from buildonce.buildroot import database, docker, machines, writing
 from buildonce.buildroot.docker import DockerRunner, images
 from buildonce.buildroot.docker import tag as image
 from buildonce.buildroot.environment import LIMIT, MOST_MEMORY, MOUNT_POINTS
@@ -79,7 +79,8 @@ def ensure(
 
     *paths* are the packages' verified files, in the order of *pins*. The folder's name is its :func:`key`:
     the identity of all that is done in it, the same whichever *way* it is run. Raises :class:`MissingToolError`
-    when this machine has no such way, :class:`ReleaseError` when the disk is full.
+    when this machine has no such way or cannot run the target's programs, :class:`ReleaseError` when the disk
+    is full.
     """
     machine = host or HostRunner()
     known = exists(target, pins, store)
@@ -87,7 +88,6 @@ def ensure(
     def make(root: Path) -> None:
         if known:
             progress.note(f"the build root of {target.name} was changed since it was made: making it anew")
-        chosen = choose(way, machine)  # before the long work
         docker.forget(store.root / "roots" / key(target, pins))
         root.chmod(0o755)
         packages = unpack(paths, root, progress)
@@ -98,6 +98,9 @@ def ensure(
     if len(paths) != len(pins):
         msg = f"{len(pins)} packages are locked, {len(paths)} files were given"
         raise ValueError(msg)
+    chosen = choose(way, machine)  # before the long work
+    if chosen == "sandbox":
+        machines.check(target)  # a Docker engine may be on another machine, or emulate by itself
     with _explained(store.root):
         return store.folder("roots", key(target, pins), make, quick=True, hold=True)
 

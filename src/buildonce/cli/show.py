@@ -106,7 +106,7 @@ def plan(found: Plan) -> None:
             f"{target.target}: {target.packages} packages, {target.debs} OS packages, {fetch}; build root {root}"
         )
         for package in target.compiles:
-            click.echo(f"  {package} is compiled in the build root")
+            click.echo(f"  {package} {target.compiling}")
 
 
 def locked(made: Locked) -> None:
@@ -126,7 +126,8 @@ def locked_json(made: Locked) -> dict[str, Any]:
         "targets": list(made.lock.targets),
         "files": dict(made.lock.files),
         "compiles": [
-            {"name": c.name, "version": c.version, "target": c.target, "apt": list(c.apt)} for c in made.compiles
+            {"name": c.name, "version": c.version, "target": c.target, "apt": list(c.apt), "possible": c.possible}
+            for c in made.compiles
         ],
     }
 

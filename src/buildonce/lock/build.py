@@ -53,7 +53,7 @@ class Builds:
     """What there is to build: for the project and for every sdist that some target takes."""
 
     project: Project
-    targets: tuple[Target, ...]
+    targets: tuple[Target, ...]  # those that have a build root of their own
     chosen: Mapping[str, tuple[Chosen, ...]]  # what each target takes, by its name
     debs: Mapping[str, tuple[DebPin, ...]]  # its OS packages
     ask: Callable[[Asked], tuple[str, ...]] | None  # None when only static requirements count
@@ -90,7 +90,9 @@ def make(builds: Builds, system: System) -> dict[str, Packages]:
 
 
 def _groups(builds: Builds, system: System) -> list[_Group]:
-    compiled = [(target, one) for target in builds.targets for one in builds.chosen[target.name] if one.compiles]
+    compiled = [
+        (target, one) for target in builds.targets for one in builds.chosen.get(target.name, ()) if one.compiles
+    ]
     found = fetch.fetch([one.file for _, one in compiled], store=system.store, net=system.net, progress=system.progress)
     own = _Group(name=PROJECT, static=tuple(sorted(builds.project.build_requires)))
     own.subjects.extend((builds.project, target, None) for target in builds.targets)

@@ -22,10 +22,16 @@ class Compiles:
     version: str
     target: str
     apt: tuple[str, ...]  # what the settings give it beside the compilers
+    possible: bool = True  # not where the target is built on another one
 
     @property
     def line(self) -> str:
         """One line for the screen, with what to do when compiling lacks a header."""
+        if not self.possible:
+            return (
+                f"{self.name} {self.version} has no wheel for {self.target} and cannot be compiled for it:"
+                f" `release build` will refuse {self.target}"
+            )
         needs = (
             f"with {', '.join(self.apt)}"
             if self.apt
@@ -37,7 +43,13 @@ class Compiles:
 def report(lock: Lock, project: Project) -> tuple[Compiles, ...]:
     """What *lock* makes the build compile, for every target, sorted by target and name."""
     return tuple(
-        Compiles(name=one.name, version=one.version, target=target.name, apt=_apt(project, one.name))
+        Compiles(
+            name=one.name,
+            version=one.version,
+            target=target.name,
+            apt=_apt(project, one.name),
+            possible=target.build_on is None,
+        )
         for target in targets.of(project.settings)
         for one in lock.select(target)
         if one.compiles

@@ -70,7 +70,9 @@ def _readable(line: str) -> str:
 
 def _target(target: Target) -> str:
     """The target's name, and a digest of what selection and apt are asked with."""
-    facts = [target.machine, target.glibc, target.python, target.codename, target.toolchain, target.runtime]
+    facts: list[Any] = [target.machine, target.glibc, target.python, target.codename, target.toolchain, target.runtime]
+    if target.libraries or target.build_on:
+        facts += [target.libraries, _target(target.build_on) if target.build_on else ""]
     return f"{target.name} {_digest(facts)}"
 
 

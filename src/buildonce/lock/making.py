@@ -33,18 +33,20 @@ def make(
     existing lock of another tool decides the versions. Raises :class:`LockError`; nothing is written then.
     """
     targets = targets_.of(project.settings)
+    builders = tuple(dict.fromkeys(target.builder for target in targets))
+    both = tuple(dict.fromkeys((*targets, *builders)))
     _require_python(project, targets)
     names = ", ".join(target.name for target in targets)
     system.progress.step(f"resolve the dependencies of {project.name} for {names}")
     made = python.make(project, targets, system)
-    system.progress.step(f"resolve the OS packages of {names}")
-    debs = {target.name: _debs(project, target, system) for target in targets}
+    system.progress.step(f"resolve the OS packages of {', '.join(target.name for target in both)}")
+    debs = {target.name: _debs(project, target, system) for target in both}
     system.progress.step("resolve the build requirements")
-    builds = build.Builds(project=project, targets=targets, chosen=made.chosen, debs=debs, ask=extra_requires)
-    building = groups.document(build.make(builds, system), targets)
+    builds = build.Builds(project=project, targets=builders, chosen=made.chosen, debs=debs, ask=extra_requires)
+    building = groups.document(build.make(builds, system), builders)
     trust.require(building, state.BUILD)
-    sizes.fill(building["packages"], targets, system, root=project.root)
-    _write(project, targets, made, building, debs)
+    sizes.fill(building["packages"], builders, system, root=project.root)
+    _write(project, both, made, building, debs)
     return state.read(project)
 
 
@@ -66,11 +68,11 @@ def _unsupported(project: Project, targets: Sequence[Target]) -> Iterator[Proble
 
 
 def _debs(project: Project, target: Target, system: System) -> tuple[DebPin, ...]:
-    said = project.settings.targets[target.name]
+    said = project.settings.targets.get(target.name)  # none of a target in whose build root others are made
     asked = {
         package: f"pyproject.toml: tool.release.targets.{target.name}.{key}"
-        for key, packages in (("toolchain", said.toolchain), ("runtime", said.runtime))
-        for package in packages or ()
+        for key in ("toolchain", "runtime", "libraries")
+        for package in getattr(said, key, None) or ()
     }
     asked |= {
         package: f"pyproject.toml: tool.release.build.{name}.apt"
@@ -84,7 +86,7 @@ def _debs(project: Project, target: Target, system: System) -> tuple[DebPin, ...
 def _packages(project: Project, target: Target) -> tuple[str, ...]:
     """Every OS package that some step on *target* wants by name."""
     asked = {package for settings in project.settings.build.values() for package in settings.apt}
-    return tuple(sorted({*target.toolchain, *target.runtime, *asked}))
+    return tuple(sorted({*target.toolchain, *target.libraries, *target.runtime, *asked}))
 
 
 def _write(
@@ -97,7 +99,9 @@ def _write(
     """pylock.toml goes last and names the digests of the other two: half a set is refused when read."""
     questions = {target.name: deblock.question(target, _packages(project, target)) for target in targets}
     facts: dict[str, Any] = {foreign.ORIGIN: made.origin} if made.origin else {}
-    facts |= {"targets": [target.name for target in targets], "inputs": inputs.of(project)}
+    facts |= {"targets": list(project.settings.targets), "inputs": inputs.of(project)}
+    if more := [target.name for target in targets if target.name not in project.settings.targets]:
+        facts["builders"] = more
     try:
         with files.scratch(project.root, "lock") as aside:
             deblock.write(aside / state.DEBS, debs, questions)

@@ -38,6 +38,7 @@ class Lock:
     root: Path
     files: dict[str, Digest]
     targets: tuple[str, ...]  # what it was made for
+    builders: tuple[str, ...]  # targets beside them, in whose build roots the tools run
     python: Pylock
     building: Pylock
 
@@ -54,6 +55,7 @@ class Lock:
         """The build requirements of *group*: an sdist's name, ``"project"`` or ``"tools"``. Sorted by name.
 
         Without *group*, of all; one name may come in several versions: groups are environments of their own.
+        They are for the build root that *target* uses.
         """
         self._covers(target)
         if group is not None and group not in self.groups:
@@ -62,7 +64,7 @@ class Lock:
         chosen = {
             (one.name, one.file.sha256): one
             for name in wanted
-            for one in selection.select(self.building, target, root=self.root, where=BUILD, group=name)
+            for one in selection.select(self.building, target.builder, root=self.root, where=BUILD, group=name)
         }
         return tuple(chosen[key] for key in sorted(chosen))
 
@@ -77,7 +79,7 @@ class Lock:
         return debs.read(self.root / DEBS, target)
 
     def _covers(self, target: Target) -> None:
-        if target.name not in self.targets:
+        if target.name not in (*self.targets, *self.builders):
             raise LockError(
                 f"the lock is not made for {target.name}, only for {', '.join(self.targets)}",
                 where=PYTHON,
@@ -103,6 +105,7 @@ def read(project: Project) -> Lock:
         root=project.root,
         files=digests,
         targets=tuple(facts["targets"]),
+        builders=tuple(facts.get("builders", ())),
         python=_pylock(data, PYTHON),
         building=_pylock(parse(contents[BUILD], BUILD), BUILD),
     )
@@ -118,7 +121,12 @@ def _facts(data: Mapping[str, Any]) -> Mapping[str, Any]:
             where=PYTHON,
             hint="run `release lock`: it keeps every pin and hash of that file and adds what is missing",
         )
-    if not (_lines(facts["targets"]) and _table_of(facts["inputs"], _lines) and _table_of(facts["files"], _text)):
+    if not (
+        _lines(facts["targets"])
+        and _lines(facts.get("builders", []))
+        and _table_of(facts["inputs"], _lines)
+        and _table_of(facts["files"], _text)
+    ):
         raise LockError(f"the table [tool.{TOOL}] of {PYTHON} is damaged", where=PYTHON, hint=HINT)
     return facts
 

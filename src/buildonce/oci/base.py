@@ -11,9 +11,11 @@ import stat
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Final
 
+from buildonce import elf
 from buildonce.debs import deb
 from buildonce.errors import BuildError
 from buildonce.model import Bind, Command, Digest
+from buildonce.oci import linker
 from buildonce.oci.layers import LayerPlan
 from buildonce.system import canonical, files, share
 from buildonce.system.archive import Member
@@ -38,21 +40,21 @@ _TOOLS: Final = PurePosixPath("/build/tools")
 
 
 def plans(packages: Sequence[Package], *, rules: Rules, target: Target, runner: Runner) -> tuple[LayerPlan, LayerPlan]:
-    """The plans of the two layers, libraries first. *runner* is the target's build root: its ldconfig and
-    interpreter are used.
+    """The plans of the two layers, libraries first. *runner* is the build root of the target's builder: its
+    interpreter is used, and its ldconfig where the target is of the same architecture.
     """
     python = [package for package in packages if _is_python(package, target)]
     rest = [package for package in packages if not _is_python(package, target)]
 
     def base(scratch: Path) -> Iterable[Member]:
-        certificates = unpack(rest, rules, scratch)
+        certificates = unpack(rest, rules, scratch, machine=target.machine)
         _finish(scratch, rules, certificates)
-        _make_library_cache(scratch, runner)
+        _make_library_cache(scratch, target, runner)
         folders = [Member(path=f"{f.path}/", mode=f.mode, owner=f.owner) for f in rules.folders]
         return [*folders, *_members(scratch)]
 
     def interpreter(scratch: Path) -> Iterable[Member]:
-        unpack(python, rules, scratch)
+        unpack(python, rules, scratch, machine=target.machine)
         _alias(scratch, target)
         _compile_library(scratch, target, runner)
         return _members(scratch)
@@ -82,12 +84,12 @@ def _shared_digests(*parts: str) -> list[str]:
     return [files.sha256_file(p) for p in found]
 
 
-def unpack(packages: Sequence[Package], rules: Rules, into: Path) -> dict[str, bytes]:
+def unpack(packages: Sequence[Package], rules: Rules, into: Path, *, machine: str) -> dict[str, bytes]:
     """Lay the files of *packages* that *rules* take below *into*, merged into /usr; answers the CA
     certificates by path.
 
     Every package also leaves its control file in ``var/lib/dpkg/status.d``, where scanners look. Raises
-    :class:`BuildError` when two packages have one file.
+    :class:`BuildError` when two packages have one file, or one is code for another *machine* (the kernel's name).
     """
     certificates: dict[str, bytes] = {}
     owners: dict[str, str] = {}
@@ -105,6 +107,8 @@ def unpack(packages: Sequence[Package], rules: Rules, into: Path) -> dict[str, b
                 raise BuildError(f"{merged.path} is in the OS packages {owners[merged.path]} and {package.pin.name}")
             owners[merged.path] = package.pin.name
             _lay(merged, stream, into)
+            if merged.kind == "file" and not elf.runs_on(into / merged.path, machine):
+                raise BuildError(f"{merged.path} of the OS package {package.pin.name} is not code for {machine}")
         _write(into / "var/lib/dpkg/status.d" / package.pin.name, found.controls["control"])
     return certificates
 
@@ -155,9 +159,12 @@ def _finish(into: Path, rules: Rules, certificates: dict[str, bytes]) -> None:
         _write(into / _BUNDLE, bundle)
 
 
-def _make_library_cache(into: Path, runner: Runner) -> None:
-    """``etc/ld.so.cache`` by the target's own ldconfig; ``ctypes.util.find_library`` needs it."""
+def _make_library_cache(into: Path, target: Target, runner: Runner) -> None:
+    """``etc/ld.so.cache`` by the target's own ldconfig, or as it would be; ``ctypes.util.find_library`` needs it."""
     if not (into / "usr/sbin/ldconfig").is_file():
+        return
+    if target.build_on:
+        _write(into / "etc/ld.so.cache", linker.cache(into, target))
         return
     runner.run(
         Command(

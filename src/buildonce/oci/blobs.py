@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import shutil
 import tarfile
@@ -15,8 +14,10 @@ from buildonce.model import Digest
 from buildonce.oci import layout, listings
 from buildonce.oci.filesystem import Content, read_layer
 from buildonce.system import canonical
+from buildonce.system.archive import Part
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
@@ -129,6 +130,10 @@ class Blobs:
         if size != descriptor.count("size"):
             raise self.wrong(place, f"has {size} bytes, its descriptor says {descriptor.count('size')}")
 
+    def part(self, descriptor: canonical.Fields) -> Part:
+        """The bytes of the blob of *descriptor*, where they are."""
+        return self._part(self._find(place_of(descriptor)))
+
     def copy(self, descriptor: canonical.Fields, to: Path) -> None:
         """Write the blob of *descriptor* to the file *to*."""
         with self._open(self._find(place_of(descriptor))) as stream, to.open("wb") as out:
@@ -146,26 +151,8 @@ class Blobs:
         except KeyError:
             raise self.wrong(name, "is not in the archive") from None
 
-    def _open(self, info: tarfile.TarInfo) -> _Section:
-        return _Section(self._path, info.offset_data, info.size)
+    def _open(self, info: tarfile.TarInfo) -> io.RawIOBase:
+        return self._part(info).open()
 
-
-class _Section(io.RawIOBase):
-    """A part of a file, read through a handle of its own so that several threads can."""
-
-    def __init__(self, path: Path, start: int, size: int) -> None:
-        self._file = path.open("rb")
-        self._at, self._end = start, start + size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # narrower than typeshed's WriteableBuffer
-        data = os.pread(self._file.fileno(), min(len(buffer), self._end - self._at), self._at)
-        self._at += len(data)
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+    def _part(self, info: tarfile.TarInfo) -> Part:
+        return Part(path=self._path, start=info.offset_data, size=info.size)

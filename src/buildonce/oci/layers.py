@@ -193,8 +193,8 @@ def entries_of(members: Iterable[archive.Member]) -> Iterator[Entry]:
         elif member.link:
             yield Entry(path=member.path, kind="link", mode=0o777, link=member.link)
         else:
-            source = member.source
-            sha256 = files.sha256_bytes(source) if isinstance(source, bytes) else files.sha256_file(source)
+            with member.open() as stream:
+                sha256 = Digest(hashlib.file_digest(stream, "sha256").hexdigest())  # type: ignore[arg-type]
             yield Entry(path=member.path, mode=member.mode, size=member.size, sha256=sha256)
 
 

@@ -31,7 +31,10 @@ __all__ = [
     "Image",
     "blob_path",
     "manifest",
+    "platform",
+    "table",
     "write",
+    "write_members",
 ]
 
 CONFIG_TYPE: Final = "application/vnd.oci.image.config.v1+json"
@@ -75,14 +78,20 @@ def manifest(image: Image) -> tuple[bytes, bytes]:
 def write(path: Path, image: Image) -> None:
     """Write the archive of *image* to *path*, through a file beside it."""
     config, found = manifest(image)
+    names = table(MANIFEST_TYPE, found, image.reference, image.annotations, platform(image.config))
     members: dict[str, Path | bytes] = {
         "oci-layout": canonical.dump(LAYOUT),
-        "index.json": canonical.dump(_index(image, found)),
+        "index.json": canonical.dump(names),
         "manifest.json": canonical.dump(_docker_manifest(image, config)),
         blob_path(files.sha256_bytes(config)): config,
         blob_path(files.sha256_bytes(found)): found,
         **{blob_path(layer.sha256): layer.blob for layer in image.layers},
     }
+    write_members(path, members)
+
+
+def write_members(path: Path, members: Mapping[str, Path | archive.Part | bytes]) -> None:
+    """Write *members* and the folders that an image layout has to *path*, through a file beside it."""
     folders = [archive.Member(path=name, mode=0o755) for name in ("blobs/", "blobs/sha256/")]
     with files.scratch(path.parent, path.name) as aside:
         unfinished = aside / path.name
@@ -96,19 +105,32 @@ def _descriptor(media_type: str, sha256: Digest, size: int) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": f"sha256:{sha256}", "size": size}
 
 
-def _index(image: Image, found: bytes) -> dict[str, Any]:
-    platform = {key: image.config[key] for key in ("architecture", "os", "variant") if key in image.config}
+def platform(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What an image of the configuration *config* runs on, as descriptors say it."""
+    return {key: config[key] for key in ("architecture", "os", "variant") if key in config}
+
+
+def table(
+    media_type: str,
+    found: bytes,
+    reference: str,
+    annotations: Mapping[str, str],
+    platform: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """``index.json``, which names one thing: *found*, a manifest or an index."""
     # podman takes the first annotation for the image's name, containerd the second.
     names = {
-        "org.opencontainers.image.ref.name": image.reference,
-        "io.containerd.image.name": image.reference,
+        "org.opencontainers.image.ref.name": reference,
+        "io.containerd.image.name": reference,
     }
-    descriptor = _descriptor(MANIFEST_TYPE, files.sha256_bytes(found), len(found))
+    descriptor = _descriptor(media_type, files.sha256_bytes(found), len(found))
+    if platform:
+        descriptor["platform"] = dict(platform)
     return {
         "schemaVersion": 2,
         "mediaType": INDEX_TYPE,
-        "manifests": [{**descriptor, "platform": platform, "annotations": names}],
-        "annotations": dict(image.annotations),
+        "manifests": [{**descriptor, "annotations": names}],
+        "annotations": dict(annotations),
     }
 
 

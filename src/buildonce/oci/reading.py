@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from buildonce.system.store import Store
 
-__all__ = ["BASE_DIGEST", "ReadImage", "config_entry", "read"]
+__all__ = ["BASE_DIGEST", "ReadImage", "config_entry", "image", "read", "reference", "top"]
 
 BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
 
@@ -54,16 +54,26 @@ def read(path: Path, store: Store | None = None) -> ReadImage:
     Raises :class:`VerificationError` that names the blob or the file.
     """
     blobs = Blobs(path, store)
+    described, manifest = top(blobs, layout.MANIFEST_TYPE)
+    found = image(blobs, manifest, _references(blobs, described, manifest))
+    blobs.nothing_else()
+    return found
+
+
+def top(blobs: Blobs, media_type: str) -> tuple[canonical.Fields, canonical.Fields]:
+    """The one descriptor in ``index.json``, and what it leads to, of *media_type*."""
     if blobs.json("oci-layout").value != layout.LAYOUT:
         raise blobs.wrong("oci-layout", "is not of version 1.0.0")
     index = blobs.json("index.json")
     (described,) = _exactly_one(blobs, "index.json", index.objects("manifests"))
-    manifest = blobs.described(described, layout.MANIFEST_TYPE)
+    return described, blobs.described(described, media_type)
+
+
+def image(blobs: Blobs, manifest: canonical.Fields, references: str) -> ReadImage:
+    """The image of *manifest*, whose reference is *references*; every blob that it needs is checked."""
     config = blobs.described(manifest.fields("config"), layout.CONFIG_TYPE)
-    references = _references(blobs, described, manifest)
     labels = _same_labels(blobs, manifest, config)
     entries = _lay(blobs, manifest, config)
-    blobs.nothing_else()
     name, _, _ = references.partition(":")
     if labels.get(layout.TITLE) != name:
         raise blobs.wrong("index.json", f"names {name}, but the label {layout.TITLE} says {labels.get(layout.TITLE)}")
@@ -85,20 +95,26 @@ def _exactly_one(blobs: Blobs, name: str, found: tuple[canonical.Fields, ...]) -
 
 def _references(blobs: Blobs, described: canonical.Fields, manifest: canonical.Fields) -> str:
     """The image's reference, on which the index and Docker's table have to agree, and on every blob too."""
-    names = described.fields("annotations")
-    reference = names.text("org.opencontainers.image.ref.name")
-    if names.text("io.containerd.image.name") != reference:
-        raise blobs.wrong("index.json", "gives the image two names")
+    found = reference(blobs, described)
     expected = [
         {
             "Config": place_of(manifest.fields("config")),
-            "RepoTags": [reference],
+            "RepoTags": [found],
             "Layers": [place_of(layer) for layer in manifest.objects("layers")],
         }
     ]
     if blobs.value("manifest.json") != expected:
         raise blobs.wrong("manifest.json", "and index.json do not describe the same image")
-    return reference
+    return found
+
+
+def reference(blobs: Blobs, described: canonical.Fields) -> str:
+    """How *described*, an entry of ``index.json``, is called: ``orders:1.2.4``."""
+    names = described.fields("annotations")
+    found = names.text("org.opencontainers.image.ref.name")
+    if names.text("io.containerd.image.name") != found:
+        raise blobs.wrong("index.json", "gives the image two names")
+    return found
 
 
 def _same_labels(blobs: Blobs, manifest: canonical.Fields, config: canonical.Fields) -> dict[str, str]:

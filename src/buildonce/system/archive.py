@@ -13,15 +13,47 @@ import stat
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["EPOCH", "Member", "pack", "unpack", "write_tar"]
+__all__ = ["EPOCH", "Member", "Part", "pack", "unpack", "write_tar"]
 
 # 1980-01-01 UTC: the first time that zip can hold; a constant, so that a commit changes only what it changed.
 EPOCH: Final = 315532800
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """Some of a file's bytes, such as a member of an archive that is not compressed."""
+
+    path: Path
+    start: int
+    size: int
+
+    def open(self) -> io.RawIOBase:
+        """The bytes, read through a handle of its own, so that several threads can."""
+        return _Section(self)
+
+
+class _Section(io.RawIOBase):
+    def __init__(self, part: Part) -> None:
+        self._file = part.path.open("rb")
+        self._at, self._end = part.start, part.start + part.size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # narrower than typeshed's WriteableBuffer
+        data = os.pread(self._file.fileno(), min(len(buffer), self._end - self._at), self._at)
+        self._at += len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +62,7 @@ class Member:
 
     path: str
     mode: int = 0o644
-    source: Path | bytes = b""
+    source: Path | Part | bytes = b""
     link: str = ""
     owner: int = 0  # numeric user and group
 
@@ -41,6 +73,8 @@ class Member:
 
     def open(self) -> IO[bytes]:
         """The bytes."""
+        if isinstance(self.source, Part):
+            return cast("IO[bytes]", self.source.open())
         return io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb")
 
     @property
@@ -48,6 +82,8 @@ class Member:
         """How many bytes; 0 for links and folders."""
         if self.link or self.is_folder:
             return 0
+        if isinstance(self.source, Part):
+            return self.source.size
         return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
 
 
