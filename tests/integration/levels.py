@@ -19,20 +19,18 @@ if TYPE_CHECKING:
 
     from buildonce.variation import Start
 
-__all__ = ["FACTORS", "ROOT", "RUNNERS", "Row", "applied"]
+__all__ = ["FACTORS", "ROOT", "Row", "applied"]
 
 ROOT: Final = os.geteuid() == 0
 Row = dict[str, str]  # of every factor, its level
 
 # The folders that a build reads and writes: how they are listed, and what they lie on.
 _FOLDERS: Final = ("disk", "memory", "shuffled")
-# "docker" becomes a level as soon as `release build` has the option --runner.
-RUNNERS: Final[tuple[str, ...]] = ("sandbox",)
 _SOCKET: Final = Path("/var/run/docker.sock")
 
 FACTORS: Final[Mapping[str, tuple[str, ...]]] = {
     "store": ("warm", "cold"),
-    "runner": RUNNERS,
+    "runner": ("sandbox", "docker"),
     # First what needs rights, then who has none.
     "host": ("usual", "other"),
     "network": ("usual", "none"),
@@ -102,7 +100,7 @@ def _full_home(start: Start) -> Start:
     home = start.place / "home of somebody else"
     texts = {
         ".gitconfig": "[core]\n\tautocrlf = true\n\teol = crlf\n[tar]\n\tumask = user\n[log]\n\tdecorate = full\n",
-        ".pydistutils.cfg": "[build]\nbuild-base = /nowhere\n[install]\nprefix = /nowhere\n",
+        ".pydistutils.cfg": f"[build]\nbuild-base = {home}/built\n[install]\nprefix = /nowhere\n",
         ".config/pip/pip.conf": "[global]\nindex-url = http://127.0.0.1:9/\nno-binary = :all:\n",
         ".config/uv/uv.toml": 'index-url = "http://127.0.0.1:9/"\n',
         ".config/dpkg/buildpackage.conf": "unsigned-source\n",

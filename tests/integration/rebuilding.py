@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["SIGNATURES", "clone", "differing", "listing", "seed"]
+__all__ = ["SIGNATURES", "bring", "clone", "differing", "listing", "seed"]
 
 LOCKS: Final = ("pylock.toml", "pylock.build.toml", "debs.lock.toml")
 # What may differ: whose key it was, and what the tools said while they worked.
@@ -31,16 +31,22 @@ def clone(project: Path, into: Path, *, tag: str = "v1.4.0") -> Path:
 
 
 def seed(store: Path, root: Path) -> Path:
-    """Put what the locks of the project *root* name into the new *store*, and nothing that was made of it."""
+    """A new *store* with what the locks of the project *root* name, and nothing that was made of it."""
+    bring(store, root)
+    assert [path.name for path in store.iterdir()] == ["files"]
+    return store
+
+
+def bring(store: Path, root: Path) -> None:
+    """Put into *store* what the locks of the project *root* name, where it is not there."""
     usual, new = stores.usual(), Store(store)
     for digest in {sha256 for lock in LOCKS for sha256 in re.findall(r"\b[0-9a-f]{64}\b", (root / lock).read_text())}:
         for path in usual.place(digest, "").glob("*"):
             place = new.place(digest, path.name)
-            place.parent.mkdir(parents=True)
-            # No hard link: who owns the copy must not own the original.
-            shutil.copy(path, place)
-    assert [path.name for path in store.iterdir()] == ["files"]
-    return store
+            if not place.exists():
+                place.parent.mkdir(parents=True)
+                # No hard link: who owns the copy must not own the original.
+                shutil.copy(path, place)
 
 
 def listing(release: Path) -> dict[str, tuple[int, str]]:
