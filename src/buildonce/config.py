@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, StrictInt, TypeAdapter, ValidationE
 
 from buildonce import definition
 from buildonce.definition import TargetTable
+from buildonce.destinations import Destination  # noqa: TC001 - pydantic reads it
 from buildonce.errors import ConfigurationError, Problem
 from buildonce.model import FORMATS, Format
 from buildonce.tables import Matching as _Matching
@@ -169,6 +170,8 @@ class Settings(_Table):
     """How the release is signed."""
     vault: _Vaults = Field(default=())
     """Where every input is kept by its sha256: a folder, https://host/path or oci://host/name, or a list of these."""
+    publish: dict[_Name, Destination] = Field(default={})
+    """Where releases are published to, by the name that `release publish --to` takes."""
     build: dict[str, BuildSettings] = Field(default={})
     """What compiling a dependency needs, by the name of its distribution."""
 

@@ -1,4 +1,4 @@
-"""The seams to the machine: running programs, telling a person how far work is, and where files are kept.
+"""The seams to the machine: running programs, telling a person how far work is, where files are kept and published.
 
 Checked by mypy, not registered.
 """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from buildonce.system import System
     from buildonce.system.run import HostRunner
 
-__all__ = ["Common", "common", "complete_target", "isolated", "system"]
+__all__ = ["Common", "common", "complete_destination", "complete_target", "isolated", "system"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +104,17 @@ def complete_target(context: click.Context, _: click.Parameter, incomplete: str)
         names = tuple(project.read(context.params.get("root", Path()).resolve()).settings.targets)
     except ReleaseError:
         names = target.names()
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_destination(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The names of the project's destinations that begin with *incomplete*."""
+    from buildonce import project
+
+    try:
+        names = project.read(context.params.get("root", Path()).resolve()).settings.publish
+    except ReleaseError:
+        return []
     return [name for name in names if name.startswith(incomplete)]
 
 

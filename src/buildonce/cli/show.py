@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from buildonce.locking import Locked
     from buildonce.model import Artifact, Release
     from buildonce.planning import Plan
+    from buildonce.publishing import Published
     from buildonce.reproduction import Report
     from buildonce.roots import Removed, Root
     from buildonce.signing.release import Verified
@@ -30,6 +31,8 @@ __all__ = [
     "locked",
     "locked_json",
     "plan",
+    "published",
+    "published_json",
     "release",
     "release_json",
     "removed",
@@ -280,5 +283,32 @@ def bundled_json(made: Bundled) -> dict[str, Any]:
         "vaults": [
             {"vault": kept.vault, "files": kept.files, "added": kept.added, "added_bytes": kept.added_bytes}
             for kept in made.kept
+        ],
+    }
+
+
+def published(found: Sequence[Published], *, dry_run: bool) -> None:
+    """What went where; nothing when all of it was there."""
+    rows = [(one.destination, parcel.name, size(parcel.size), parcel.sha256) for one in found for parcel in one.sent]
+    if rows:
+        click.echo(table(("to", "file", "size", "sha256"), rows))
+    for one in found:
+        what = f"{len(one.sent)} of {len(one.parcels)} ({size(one.sent_bytes)})" if one.sent else "nothing"
+        done = "would be sent" if dry_run else "sent; read back and equal"
+        click.echo(f"{one.destination}: {what} {done}\nin {one.place}", err=True)
+
+
+def published_json(found: Sequence[Published], *, dry_run: bool) -> dict[str, Any]:
+    """The result of ``release publish --json``."""
+    return {
+        "dry_run": dry_run,
+        "destinations": [
+            {
+                "name": one.destination,
+                "place": one.place,
+                "sent": [{"file": p.name, "sha256": p.sha256, "size": p.size} for p in one.sent],
+                "there": [{"file": p.name, "sha256": p.sha256, "size": p.size} for p in one.parcels if p.there],
+            }
+            for one in found
         ],
     }

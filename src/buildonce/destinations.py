@@ -1,0 +1,78 @@
+"""What ``[tool.release.publish.<name>]`` may say: where a release is published to, one table a destination.
+
+Credentials are never part of it: each protocol has its usual place for them, see ``docs/reference/publishers``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, StrictInt
+
+from buildonce.tables import Matching, Table
+
+__all__ = ["AptDestination", "Destination", "FolderDestination", "IndexDestination", "RegistryDestination"]
+
+_PATH: Final = r"(?![A-Za-z0-9+.-]+://)[^\x00-\x1f\x7f]+"
+_WEB: Final = r"https?://[^\s@]+"
+_WORD: Final = r"[a-z0-9][a-z0-9.+-]*"
+
+_Path = Annotated[str, Matching(_PATH, "a path, absolute or below the project")]
+_Web = Annotated[str, Matching(_WEB, "an address, https://host/path, without credentials")]
+_Image = Annotated[
+    str,
+    Matching(r"oci(?:\+http)?://[^\s@:/]+(?::\d+)?/[^\s@:]+", "written as oci://host/team/name, without tag and user"),
+]
+_Suite = Annotated[str, Matching(_WORD, "a word of small letters, digits, dots and hyphens")]
+_Text = Annotated[str, Matching(r"[^\x00-\x1f\x7f]+", "a text on one line")]
+
+
+class FolderDestination(Table):
+    """A folder, on this disk or a mounted one, that people and web servers read."""
+
+    type: Literal["folder"]
+    path: _Path
+    """The folder; it has to be there, because it may be a mount that is missing."""
+
+
+class IndexDestination(Table):
+    """A package index: devpi, or any that takes the uploads of twine."""
+
+    type: Literal["devpi", "index"]
+    url: _Web
+    """The address that uploads go to: for devpi that of an index, `https://host/user/index/`."""
+    simple: _Web | None = None
+    """The address that pip reads (PEP 503, PEP 691); for devpi `+simple/` below the index."""
+    wheelhouse: bool = False
+    """Publish the locked dependencies too, so that whoever installs needs no other index."""
+
+
+class AptDestination(Table):
+    """A signed, static apt repository in a folder."""
+
+    type: Literal["apt"]
+    path: _Path
+    """The repository's folder; it has to be there."""
+    suite: _Suite = "stable"
+    """Where new debs appear, one suite a Debian release: `{codename}` stands for it, as in `{codename}-staging`."""
+    component: _Suite = "main"
+    """The component of the suite."""
+    origin: _Text = ""
+    """Origin and Label in Release files, for pins; the release's name when not given."""
+    valid_days: Annotated[StrictInt, Field(ge=1, le=3650)] = 30
+    """After so many days hosts refuse the repository (Valid-Until) unless it was signed again."""
+    url: _Web | None = None
+    """The address at which hosts see the folder, for the `.sources` file; the folder itself when not given."""
+
+
+class RegistryDestination(Table):
+    """A container registry."""
+
+    type: Literal["registry"]
+    image: _Image
+    """The repository of the image: `oci://host/team/name`."""
+
+
+Destination = Annotated[
+    FolderDestination | IndexDestination | AptDestination | RegistryDestination, Field(discriminator="type")
+]

@@ -1,0 +1,69 @@
+"""Publishers: how a release gets to a destination. All keep the same promises, and pass the same tests.
+
+Nothing of a release is to be seen before all of it is there; doing it again changes nothing; other bytes under a
+published version are an error, and what is there is never written again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from buildonce.destinations import FolderDestination
+from buildonce.publishers.folder import FolderPublisher
+from buildonce.publishers.parcels import Outgoing, Parcel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from buildonce.destinations import Destination
+
+__all__ = ["Outgoing", "Parcel", "Publisher", "open_publisher"]
+
+
+class Publisher(Protocol):
+    """One destination.
+
+    Every method raises :class:`buildonce.errors.ReleaseError` when the destination fails or says no.
+    """
+
+    @property
+    def place(self) -> str:
+        """Where it is, without credentials."""
+        ...
+
+    def prepare(self, release: Outgoing) -> tuple[Parcel, ...]:
+        """Make sure of access and room, and say what has to be there, in the order in which it is sent.
+
+        Changes nothing. Raises :class:`buildonce.errors.VerificationError` when other bytes are published there.
+        """
+        ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """While the context is open no other publisher writes there, where two could harm each other."""
+        ...
+
+    def send(self, parcel: Parcel, release: Outgoing, came: Callable[[int], None]) -> None:
+        """Bring one parcel of *release*, which nobody sees yet. *came* hears how many of its bytes were sent."""
+        ...
+
+    def reveal(self, release: Outgoing) -> None:
+        """Let all that was sent be seen, at once; when it is already, change nothing."""
+        ...
+
+    def read_back(self, release: Outgoing) -> None:
+        """Fetch what is published as its users do, and compare.
+
+        Raises :class:`buildonce.errors.VerificationError` for other bytes.
+        """
+        ...
+
+
+def open_publisher(destination: Destination, root: Path) -> Publisher:
+    """The publisher for *destination*; its paths are relative to *root*. Nothing is touched yet."""
+    match destination:
+        case FolderDestination():
+            return FolderPublisher((root / destination.path).expanduser().resolve())
+        case _:
+            raise NotImplementedError(destination.type)
