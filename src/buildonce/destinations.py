@@ -31,7 +31,7 @@ _Suite = Annotated[
         "a word of small letters, digits, dots and hyphens, in which {codename} may stand for the Debian release",
     ),
 ]
-_Text = Annotated[str, Matching(r"[^\x00-\x1f\x7f]+", "a text on one line")]
+_Origin = Annotated[str, Matching(r"[^\x00-\x1f\x7f,]*", "a text on one line, without commas")]
 
 
 class FolderDestination(Table):
@@ -65,7 +65,7 @@ class AptDestination(Table):
     suite takes debs of one Debian release alone."""
     component: _Component = "main"
     """The component of the suite."""
-    origin: _Text = ""
+    origin: _Origin = ""
     """Origin and Label in Release files, for pins; the release's name when not given."""
     valid_days: Annotated[StrictInt, Field(ge=1, le=3650)] = 30
     """After so many days hosts refuse the repository (Valid-Until) unless it was signed again."""

@@ -46,6 +46,7 @@ def make(folder: Path, facts: Listing, runner: Runner) -> bytes:
         "Codename": facts.suite,
         "Date": _date(facts.date),
         "Valid-Until": _date(facts.valid_until),
+        "ValidTime": str(facts.valid_until - facts.date),  # without it the line before is not heeded
         "Acquire-By-Hash": "yes",
         "Architectures": " ".join(sorted({place.removeprefix("binary-") for _, place in names})),
         "Components": " ".join(sorted({component for component, _ in names})),

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from buildonce.model import Outcome
     from buildonce.protocols import Runner
 
-__all__ = ["POOL", "Package", "ftparchive", "read", "scan", "write"]
+__all__ = ["POOL", "PROGRAM", "Package", "ftparchive", "read", "scan", "write"]
 
 POOL: Final = "pool"
+PROGRAM: Final = "apt-ftparchive"
 
 _FILENAME: Final = re.compile(rf"{POOL}/[a-z0-9][a-z0-9.+-]*(?:/[A-Za-z0-9][A-Za-z0-9.+~_-]*)+\.deb")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9+.-]+")
@@ -76,7 +77,7 @@ def scan(root: Path, filename: str, runner: Runner) -> Package:
 def ftparchive(runner: Runner, *arguments: str, cwd: Path, options: Iterable[str] = ()) -> Outcome:
     """Run apt-ftparchive(1). Raises :class:`buildonce.errors.MissingToolError` without it."""
     settings = (part for option in (*_HASHES, *options) for part in ("-o", option))
-    return runner.run(Command(argv=("apt-ftparchive", "-q", *settings, *arguments), cwd=str(cwd), capture=True))
+    return runner.run(Command(argv=(PROGRAM, "-q", *settings, *arguments), cwd=str(cwd), capture=True))
 
 
 def _package(text: str, where: str) -> Package:

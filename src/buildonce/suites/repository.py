@@ -1,9 +1,9 @@
 """The repository's folder: suites that are read with their signatures, and written so that hosts see a change at once.
 
 Order of writing (what is first is of no meaning before the last is there): debs in the pool, lists under the name of
-their sha256 (``by-hash``), what hosts are configured with, lists under their plain names, ``Release``, and ``InRelease``
-by one rename(2). A host that read the InRelease before goes on with the lists that it names: they stay until it is out of
-date.
+their sha256 (``by-hash``), what hosts are configured with, lists under their plain names, ``Release``, and at last
+``InRelease``, by one rename(2). A host that read the InRelease before goes on with the lists that it names: they stay
+until it is out of date.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import os
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -21,9 +22,10 @@ from buildonce.suites.listing import Listing
 from buildonce.system import disk, files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from buildonce.model import Digest
     from buildonce.protocols import Runner
     from buildonce.signing import Key, PublicKey
     from buildonce.suites.packages import Package
@@ -33,7 +35,6 @@ __all__ = ["DAY", "Repository", "Suite"]
 DAY: Final = 86_400
 _SKEW: Final = 300  # seconds by which clocks of publishers may differ
 _BY_HASH: Final = "by-hash/SHA256"
-_MOST_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,17 +42,24 @@ class Suite:
     """A suite as it is signed, or as it is to be."""
 
     name: str
-    origin: str
-    packages: tuple[Package, ...]
+    origin: str = ""
+    packages: tuple[Package, ...] = ()
     days: int = 0  # how long the next signature is to be good
     url: str = ""  # where hosts see the repository
     listing: Listing | None = None  # what is signed; None for a new suite
     signer: PublicKey | None = None
     kept: frozenset[tuple[str, str]] = field(default_factory=frozenset)  # lists that stay when they are empty
 
-    def find(self, key: tuple[str, str, str]) -> Package | None:
-        """The package of that name, version and architecture."""
-        return next((one for one in self.packages if one.key == key), None)
+    def lists(self, filename: str, sha256: Digest) -> bool:
+        """Whether the deb *filename* is listed. Raises :class:`VerificationError` when it is with other bytes."""
+        found = next((one for one in self.packages if one.filename == filename), None)
+        if found and found.sha256 != sha256:
+            raise VerificationError(
+                f"listed are other bytes: their sha256 is {found.sha256}, here it is {sha256}",
+                where=f"{self.name}: {filename}",
+                hint="what is published is never replaced: release another version",
+            )
+        return found is not None
 
     def expired(self, now: int) -> bool:
         """Whether hosts refuse it."""
@@ -104,13 +112,8 @@ class Repository:
     def write(self, suite: Suite, key: Key, *, now: int) -> Listing:
         """Publish *suite*, signed with *key* at the time *now*; ``suite.listing`` is what it replaces."""
         folder = self.root / "dists" / suite.name
-        with files.scratch(self.root / disk.ASIDE, "lists") as scratch:
-            lists = dict(_lists(suite))
-            for path, data in lists.items():
-                (scratch / path).parent.mkdir(parents=True, exist_ok=True)
-                (scratch / path).write_bytes(data)
-            facts = _facts(suite, now)
-            text = listing.make(scratch, facts, self._runner)
+        lists, facts = dict(_lists(suite)), _facts(suite, now)
+        text = self._described(lists, facts)
         made = listing.read(text, where=suite.name)
         for path, data in lists.items():
             disk.put(_by_hash(folder, path, made.files[path][1]), data)
@@ -135,6 +138,18 @@ class Repository:
             if data.startswith(b"Package:"):
                 found.update(one.filename for one in packages.read(data, where=str(path)))
         return frozenset(found)
+
+    def _described(self, lists: Mapping[str, bytes], facts: Listing) -> bytes:
+        """The Release file of *lists*, which apt-ftparchive reads from a folder that holds nothing else."""
+        scratch = self.root / disk.ASIDE / "lists"
+        shutil.rmtree(scratch, ignore_errors=True)
+        for path, data in lists.items():
+            (scratch / path).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / path).write_bytes(data)
+        try:
+            return listing.make(scratch, facts, self._runner)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def _stored(self, suite: str, path: str, digest: str) -> bytes:
         place = _by_hash(self.root / "dists" / suite, path, digest)

@@ -1,4 +1,4 @@
-"""What a host is configured with: one file that names the repository and its key, and one that bounds what it may bring.
+"""What a host is configured with: a file that names the repository and its key, and one that bounds what it may bring.
 
 Formats: sources.list(5), apt_preferences(5).
 """
@@ -6,6 +6,7 @@ Formats: sources.list(5), apt_preferences(5).
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from buildonce.signing import openpgp
 
@@ -20,7 +21,7 @@ __all__ = ["files"]
 
 # What apt.conf of a host or of its image may have switched off is said here again, for this repository.
 _SOURCES: Final = """\
-# {origin}, suite {suite}: for /etc/apt/sources.list.d/. {keyid}
+# {origin}, suite {suite}: for /etc/apt/sources.list.d/. Key {key}.
 Types: deb
 URIs: {url}
 Suites: {suite}
@@ -56,8 +57,8 @@ def files(suite: Suite, key: Key, *, root: Path, lists: Iterable[str]) -> dict[P
     text = _SOURCES.format(
         origin=suite.origin,
         suite=suite.name,
-        keyid=key.public.keyid,
-        url=suite.url or f"file:{root}",
+        key=openpgp.fingerprint(key.public),
+        url=suite.url or f"file:{quote(str(root))}",
         components=" ".join(dict.fromkeys(component for component, _ in found)),
         architectures=" ".join(sorted({place.removeprefix("binary-") for _, place in found} - {"all"})),
         longest=suite.days * 86_400,
