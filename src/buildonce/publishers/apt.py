@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from buildonce.publishers.parcels import Means, Outgoing
     from buildonce.signing import Key
 
-__all__ = ["AptPublisher"]
+__all__ = ["DOCUMENTS", "AptPublisher"]
 
-_DOCUMENTS: Final = "releases"
+DOCUMENTS: Final = "releases"
 _CODENAME: Final = "{codename}"
 _LOGS: Final = "log"
 
@@ -127,7 +127,7 @@ class AptPublisher:
         As a release folder without the other formats: to be verified there, and published elsewhere. Raises
         :class:`ReleaseError` when the suite does not list it.
         """
-        documents = self._root / _DOCUMENTS / name / version
+        documents = self._root / DOCUMENTS / name / version
         with self._disk.explained():
             if not (documents / manifest.FILE).is_file():
                 raise self._not_here(name, version)
@@ -205,7 +205,7 @@ class AptPublisher:
     def _documents(self, release: Outgoing) -> Iterator[Parcel]:
         """All but artifacts and logs. Signatures made anew are as good as those that are there."""
         artifacts = {one.file for one in release.manifest.artifacts}
-        folder = f"{_DOCUMENTS}/{release.manifest.name}/{release.manifest.version.pep440}"
+        folder = f"{DOCUMENTS}/{release.manifest.name}/{release.manifest.version.pep440}"
         for path in sorted(path for path in release.folder.rglob("*") if path.is_file()):
             name = path.relative_to(release.folder)
             if str(name) in artifacts or name.parts[0] == _LOGS:

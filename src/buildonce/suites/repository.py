@@ -129,8 +129,19 @@ class Repository:
         flush(folder)
         self._disk.put(folder / "InRelease", openpgp.cleartext(key, text, time=facts.date))
         flush(folder)
-        self._tidy(folder, made, older_than=now - suite.days * DAY)
+        self.tidy(made, older_than=now - suite.days * DAY)
         return made
+
+    def tidy(self, made: Listing, *, older_than: int) -> None:
+        """Remove lists of the suite that *made* describes, if hosts were last sent to them before *older_than*."""
+        folder = self.root / "dists" / made.suite
+        current = {digest for _, digest in made.files.values()}
+        for path in folder.glob("*/*/Packages*"):
+            if str(path.relative_to(folder)) not in made.files:
+                path.unlink()
+        for path in folder.glob(f"*/*/{_BY_HASH}/*"):
+            if path.name not in current and path.stat().st_mtime < older_than:
+                path.unlink()
 
     def listed(self) -> frozenset[str]:
         """The debs that a host may ask for: those of every list that is there, of old ones too."""
@@ -170,16 +181,6 @@ class Repository:
             place = _by_hash(folder, path, digest)
             if place.is_file():
                 os.utime(place)
-
-    def _tidy(self, folder: Path, made: Listing, *, older_than: int) -> None:
-        """Remove lists that no host is sent to any more."""
-        current = {digest for _, digest in made.files.values()}
-        for path in folder.glob("*/*/Packages*"):
-            if str(path.relative_to(folder)) not in made.files:
-                path.unlink()
-        for path in folder.glob(f"*/*/{_BY_HASH}/*"):
-            if path.name not in current and path.stat().st_mtime < older_than:
-                path.unlink()
 
 
 def _opened(message: bytes, trusted: Sequence[PublicKey], *, where: str) -> tuple[bytes, PublicKey]:
