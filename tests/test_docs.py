@@ -130,6 +130,9 @@ COVERED = {
     "skopeo copy --all": "tests/integration/test_architectures.py::test_pushed_whole_every_image_keeps_its_digest",
     "skopeo copy": "tests/builders/test_oci.py::test_skopeo_copies_it",
     "./orders-1.4.0-debian-12.pex serve": "tests/integration/test_offline_pex.py::test_it_serves",
+    "cp bookworm-staging": "tests/integration/test_apt_hosts.py::test_a_host_that_knows_nothing_else",
+    "apt update": "tests/integration/test_apt_hosts.py::test_a_host_that_knows_nothing_else",
+    "apt install orders=": "tests/integration/test_apt_hosts.py::test_a_host_that_knows_nothing_else",
     "PEX_TOOLS=1": "tests/integration/test_docs_commands.py::test_pex_installs_without_running",
 }
 LANGUAGES = {"sh", "console", "toml", "yaml", "ini", "text"}
