@@ -13,7 +13,7 @@ from buildonce.signing import release as releases
 from buildonce.signing import sums
 from buildonce.system.console import SilentProgress
 from tests import small_release
-from tests.publishers.sites import FolderSite
+from tests.publishers.sites import AptSite, FolderSite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from buildonce.signing import Key
     from tests.publishers.sites import Site
 
-SITES: dict[str, Callable[[Path], Site]] = {"folder": FolderSite}
+SITES: dict[str, Callable[[Path, Key], Site]] = {
+    "apt": AptSite,
+    "folder": lambda root, _: FolderSite(root),
+}
 
 
 class CrashError(Exception):
@@ -37,8 +40,8 @@ def release(signed: Path, key: Key) -> Outgoing:
 
 
 @pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    return SITES[request.param](tmp_path / "site")
+def site(request: pytest.FixtureRequest, tmp_path: Path, key: Key) -> Site:
+    return SITES[request.param](tmp_path / "site", key)
 
 
 def publish(publisher: Publisher, release: Outgoing) -> tuple[Parcel, ...]:

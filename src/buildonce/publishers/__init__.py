@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from buildonce.destinations import FolderDestination
+from buildonce.destinations import AptDestination, FolderDestination
+from buildonce.publishers.apt import DOCUMENTS, AptPublisher
 from buildonce.publishers.folder import FolderPublisher
-from buildonce.publishers.parcels import Outgoing, Parcel
+from buildonce.publishers.parcels import Means, Outgoing, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from buildonce.destinations import Destination
 
-__all__ = ["FolderPublisher", "Outgoing", "Parcel", "Publisher", "open_publisher"]
+__all__ = ["DOCUMENTS", "AptPublisher", "FolderPublisher", "Means", "Outgoing", "Parcel", "Publisher", "open_publisher"]
 
 
 class Publisher(Protocol):
@@ -60,10 +61,12 @@ class Publisher(Protocol):
         ...
 
 
-def open_publisher(destination: Destination, root: Path) -> Publisher:
+def open_publisher(destination: Destination, root: Path, means: Means) -> Publisher:
     """The publisher for *destination*; its paths are relative to *root*. Nothing is touched yet."""
     match destination:
         case FolderDestination():
             return FolderPublisher((root / destination.path).expanduser().resolve())
+        case AptDestination():
+            return AptPublisher((root / destination.path).expanduser().resolve(), destination, means)
         case _:
             raise NotImplementedError(destination.type)
