@@ -38,7 +38,7 @@ Signed-By:
 {certificate}"""
 
 _PREFERENCES: Final = """\
-# {origin}, suite {suite}: for /etc/apt/preferences.d/. Nothing but these packages comes from there, and not from its other suites.
+# {origin}, suite {suite}: for /etc/apt/preferences.d/. Nothing but these packages comes from there, and of this suite.
 Package: *
 Pin: release o={origin}
 Pin-Priority: -1
