@@ -6,7 +6,7 @@ published version are an error, and what is there is never written again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from buildonce.destinations import AptDestination, FolderDestination
 from buildonce.publishers.apt import DOCUMENTS, AptPublisher
@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
     from buildonce.destinations import Destination
 
-__all__ = ["DOCUMENTS", "AptPublisher", "FolderPublisher", "Means", "Outgoing", "Parcel", "Publisher", "open_publisher"]
+__all__ = [
+    "DOCUMENTS",
+    "AptPublisher",
+    "FolderPublisher",
+    "Means",
+    "Outgoing",
+    "Parcel",
+    "Publisher",
+    "Shelf",
+    "open_publisher",
+]
 
 
 class Publisher(Protocol):
@@ -57,6 +67,25 @@ class Publisher(Protocol):
         """Fetch what is published as its users do, and compare.
 
         Raises :class:`buildonce.errors.VerificationError` for other bytes.
+        """
+        ...
+
+
+@runtime_checkable
+class Shelf(Publisher, Protocol):
+    """A destination from which a release can be taken to another one."""
+
+    def collect(self, name: str, version: str, into: Path) -> None:
+        """Bring the documents and the artifacts of a published release into the new folder *into*.
+
+        Raises :class:`buildonce.errors.ReleaseError` when it is not published there.
+        """
+        ...
+
+    def note(self, name: str, version: str, file: str, data: bytes) -> str:
+        """Keep *data*, a statement about a published release, beside it as *file*; answers where.
+
+        Answers "" and changes nothing when there is one.
         """
         ...
 
