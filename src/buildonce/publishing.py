@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -15,13 +16,13 @@ from buildonce.signing import sums
 from buildonce.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from buildonce.project import Project
     from buildonce.protocols import Progress
     from buildonce.publishers import Parcel, Publisher
-    from buildonce.signing import PublicKey
+    from buildonce.signing import Key, PublicKey
     from buildonce.system import System
 
 __all__ = ["Published", "publish"]
@@ -49,15 +50,24 @@ class Published:
 
 
 def publish(
-    root: Path, folder: Path, to: Sequence[str], keys: Sequence[PublicKey], system: System, *, dry_run: bool = False
+    root: Path,
+    folder: Path,
+    to: Sequence[str],
+    keys: Sequence[PublicKey],
+    system: System,
+    *,
+    signer: Callable[[Project], Key],
+    dry_run: bool = False,
 ) -> tuple[Published, ...]:
     """Bring the release in *folder* to the destinations *to* of the project in *root*.
 
+    *signer* opens the key that signs what is made for a destination; it is asked for once, and only when one is.
     Every destination is asked before the first byte is sent to any. Raises :class:`ConfigurationError` for a
     destination that nobody configured, :class:`VerificationError` for a release that is not whole and signed or a
     version that is published with other bytes, and :class:`ReleaseError` naming all destinations that say no.
     """
-    chosen = _chosen(projects.read(root), to)
+    project = projects.read(root)
+    chosen = _chosen(project, to, system, functools.cache(lambda: signer(project)))
     release = _outgoing(folder, keys, system)
     system.progress.step(f"ask {len(chosen)} destinations")
     plans = _prepared(chosen, release)
@@ -66,7 +76,7 @@ def publish(
     return tuple(_publish(name, publisher, release, system.progress) for name, publisher in chosen.items())
 
 
-def _chosen(project: Project, to: Sequence[str]) -> dict[str, Publisher]:
+def _chosen(project: Project, to: Sequence[str], system: System, key: Callable[[], Key]) -> dict[str, Publisher]:
     known = project.settings.publish
     unknown = [name for name in to if name not in known]
     if unknown:
@@ -77,7 +87,7 @@ def _chosen(project: Project, to: Sequence[str]) -> dict[str, Publisher]:
             where="[tool.release.publish]",
             hint=f"did you mean {near[0]!r}?" if near else listed,
         )
-    return {name: open_publisher(known[name], project.root) for name in dict.fromkeys(to)}
+    return {name: open_publisher(known[name], project.root, system, key) for name in dict.fromkeys(to)}
 
 
 def _outgoing(folder: Path, keys: Sequence[PublicKey], system: System) -> Outgoing:
@@ -90,7 +100,13 @@ def _outgoing(folder: Path, keys: Sequence[PublicKey], system: System) -> Outgoi
             hint="commit the changes and build again",
         )
     digest = files.sha256_file(folder / sums.FILE)
-    return Outgoing(folder=folder, manifest=verified.manifest, files=verified.files, digest=digest)
+    return Outgoing(
+        folder=folder,
+        manifest=verified.manifest,
+        files=verified.files,
+        digest=digest,
+        signers=verified.signers,
+    )
 
 
 def _prepared(chosen: dict[str, Publisher], release: Outgoing) -> tuple[Published, ...]:
@@ -135,5 +151,6 @@ def _send(found: Published, publisher: Publisher, release: Outgoing, progress: P
             for job in jobs:
                 job.result()
         except BaseException:
+            publisher.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from buildonce.destinations import FolderDestination
+from buildonce.destinations import FolderDestination, RegistryDestination
 from buildonce.publishers.folder import FolderPublisher
 from buildonce.publishers.parcels import Outgoing, Parcel
+from buildonce.publishers.registry import RegistryPublisher
+from buildonce.registry import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.destinations import Destination
+    from buildonce.signing import Key
+    from buildonce.system import System
 
 __all__ = ["Outgoing", "Parcel", "Publisher", "open_publisher"]
 
@@ -48,6 +52,10 @@ class Publisher(Protocol):
         """Bring one parcel of *release*, which nobody sees yet. *came* hears how many of its bytes were sent."""
         ...
 
+    def stop(self) -> None:
+        """End every :meth:`send` that is under way, in whatever thread: nobody waits for it any more."""
+        ...
+
     def reveal(self, release: Outgoing) -> None:
         """Let all that was sent be seen, at once; when it is already, change nothing."""
         ...
@@ -60,10 +68,21 @@ class Publisher(Protocol):
         ...
 
 
-def open_publisher(destination: Destination, root: Path) -> Publisher:
-    """The publisher for *destination*; its paths are relative to *root*. Nothing is touched yet."""
+def open_publisher(destination: Destination, root: Path, system: System, key: Callable[[], Key]) -> Publisher:
+    """The publisher for *destination*; its paths are relative to *root*, *key* signs what it makes.
+
+    Nothing is touched yet.
+    """
     match destination:
         case FolderDestination():
             return FolderPublisher((root / destination.path).expanduser().resolve())
+        case RegistryDestination():
+            return RegistryPublisher(
+                Repository.parse(destination.image),
+                system.net,
+                key=key,
+                mount=[Repository.parse(one) for one in destination.mount],
+                locks=system.store.root / "publishing",
+            )
         case _:
             raise NotImplementedError(destination.type)

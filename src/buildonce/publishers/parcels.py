@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from buildonce.manifest import Manifest
     from buildonce.model import ArtifactKind, Digest
+    from buildonce.signing import PublicKey
 
 __all__ = ["Outgoing", "Parcel", "require_same"]
 
@@ -25,6 +26,7 @@ class Outgoing:
     manifest: Manifest
     files: Mapping[str, Digest]  # what SHA256SUMS lists
     digest: Digest  # of SHA256SUMS: names these very bytes
+    signers: tuple[PublicKey, ...]  # the trusted keys that signed it
 
     def of_kind(self, *kinds: ArtifactKind) -> tuple[Path, ...]:
         """The files of the artifacts of these *kinds*, in the manifest's order."""
