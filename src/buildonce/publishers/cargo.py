@@ -7,7 +7,7 @@ made elsewhere travels as the bytes that it is, since its digest is what was sig
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from buildonce.errors import VerificationError
@@ -138,11 +138,15 @@ class Cargo:
     def joined(cls, parts: Iterable[Cargo]) -> Cargo:
         """All of *parts*, in their order; what several have is there once."""
         every = tuple(parts)
+        listings: dict[str, Referrers | Signatures] = {}
+        for listing in (listing for one in every for listing in one.listings if listing.rows):
+            before = listings.get(listing.tag)
+            listings[listing.tag] = replace(listing, rows=(*before.rows, *listing.rows)) if before else listing
         return cls(
             blobs=tuple({blob.digest: blob for one in every for blob in one.blobs}.values()),
             documents=tuple({document.digest: document for one in every for document in one.documents}.values()),
             tags=tuple(tag for one in every for tag in one.tags),
-            listings=tuple(listing for one in every for listing in one.listings),
+            listings=tuple(listings.values()),
         )
 
 
@@ -170,7 +174,7 @@ def empty() -> Blob:
 
 
 def rows_of(document: bytes | None, key: str, where: str) -> list[dict[str, Any]]:
-    """The objects in the list *key* of a manifest that others may have written."""
+    """The objects in the list *key* of a manifest that others may have written, if they name a digest."""
     try:
         found = json.loads(document or b"{}").get(key) or []
     except (ValueError, AttributeError) as error:

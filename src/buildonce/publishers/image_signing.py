@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from buildonce.registry import Registry, Repository
     from buildonce.signing import Key, PublicKey
 
-__all__ = ["Found", "fallback", "find", "predicates", "signed"]
+__all__ = ["Found", "fallback", "find", "named", "predicates", "signed"]
 
 _CREATED: Final = "org.opencontainers.image.created"
 _CONTENT: Final = "dev.sigstore.bundle.content"
@@ -71,20 +71,18 @@ def signed(
 
     The same key gives the same bytes: *epoch* is the commit's time.
     """
-    names = release_images.reached(cargo)
-    parts = [
-        part
-        for document in cargo.documents
-        for part in (
-            _named(document, [f"{repository.host}/{repository.name}:{tag}" for tag in names[document.digest]], key),
-            _stated(document, key, said, epoch),
-        )
-    ]
-    return Cargo.joined((cargo, Cargo(blobs=(empty(),)), *parts))
+    stated = [_stated(document, key, said, epoch) for document in cargo.documents]
+    return Cargo.joined((cargo, named(cargo, repository, key), Cargo(blobs=(empty(),)), *stated))
+
+
+def named(cargo: Cargo, repository: Repository, key: Key) -> Cargo:
+    """The older form: for every manifest of *cargo* a signature for each name that somebody may ask for it by."""
+    tags = release_images.reached(cargo)
+    place = f"{repository.host}/{repository.name}"
+    return Cargo.joined(_named(one, [f"{place}:{tag}" for tag in tags[one.digest]], key) for one in cargo.documents)
 
 
 def _named(document: Document, references: Sequence[str], key: Key) -> Cargo:
-    """The older form: one signature for each name that somebody may ask for."""
     blobs, rows = [], []
     for reference in references:
         data = images.payload(reference, document.digest)

@@ -15,8 +15,7 @@ from buildonce.errors import ReleaseError, VerificationError
 from buildonce.publishers import image_signing, images
 from buildonce.publishers.shipping import Shipping
 from buildonce.registry import Registry, Repository
-from buildonce.signing.images import SIGNED
-from buildonce.statement import CYCLONEDX, PROVENANCE
+from buildonce.signing.images import PREDICATES
 from buildonce.system import files
 from buildonce.system.net import RefusedError
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from buildonce.signing import Key, PublicKey
     from buildonce.system.net import Net
 
-__all__ = ["RegistryPublisher", "locked", "require_signed"]
+__all__ = ["RegistryPublisher", "explained", "locked", "require_signed"]
 
 _READ_ONLY: Final = 405
 _DENIED: Final = (401, 403, _READ_ONLY)
@@ -84,7 +83,7 @@ class RegistryPublisher:
         """See :meth:`buildonce.publishers.Publisher.read_back`. The signatures are verified, in both forms."""
         with explained(self._repository):
             self._shipping(release).read_back()
-            require_signed(self._registry, images.of(release), (self._key().public,), thorough=True)
+            require_signed(self._registry, images.of(release), (self._key().public,))
 
     def _shipping(self, release: Outgoing) -> Shipping:
         if self._made is None or self._made[0] != release.digest:
@@ -99,19 +98,21 @@ class RegistryPublisher:
         return self._made[2]
 
 
-def require_signed(registry: Registry, cargo: Cargo, trusted: Sequence[PublicKey], *, thorough: bool = False) -> None:
-    """Raise :class:`VerificationError` unless one of *trusted* signed every image of *cargo* that is in *registry*.
+def require_signed(registry: Registry, cargo: Cargo, trusted: Sequence[PublicKey]) -> None:
+    """Raise :class:`VerificationError` unless *trusted* keys signed every image of *cargo* that is in *registry*.
 
-    When *thorough*, in both forms and with provenance and SBOM.
+    In both forms, with provenance and SBOM, and under each of its tags: a signed image that somebody gave the tag of
+    another version does not pass.
     """
+    tags = images.reached(cargo)
     for document in cargo.documents:
         found = image_signing.find(registry, document.digest, trusted)
-        is_signed = SIGNED in found.predicates or bool(found.names)
-        if thorough:
-            is_signed = bool(found.names) and found.predicates >= {SIGNED, PROVENANCE, CYCLONEDX}
-        if not is_signed:
+        signed_as = {name.rpartition(":")[2] for name in found.names}
+        lacks = [what for kind, what in PREDICATES.items() if kind not in found.predicates]
+        lacks += [f"signature as {tag}" for tag in tags[document.digest] if tag not in signed_as]
+        if lacks:
             raise VerificationError(
-                f"no trusted key signed the {document.title}",
+                f"the {document.title} has no {', no '.join(lacks)} by a trusted key",
                 where=f"{registry.repository}@sha256:{document.digest}",
                 hint="name the signer's public key with --key, or publish it again",
             )
