@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -16,16 +15,15 @@ from buildonce.signing import sums
 from buildonce.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from buildonce.project import Project
     from buildonce.protocols import Progress
-    from buildonce.publishers import Parcel, Publisher
-    from buildonce.signing import Key, PublicKey
-    from buildonce.system import System
+    from buildonce.publishers import Means, Parcel, Publisher
+    from buildonce.signing.release import Verified
 
-__all__ = ["Published", "publish"]
+__all__ = ["Published", "deliver", "outgoing", "publish"]
 
 _STREAMS: Final = 4
 
@@ -50,33 +48,25 @@ class Published:
 
 
 def publish(
-    root: Path,
-    folder: Path,
-    to: Sequence[str],
-    keys: Sequence[PublicKey],
-    system: System,
-    *,
-    signer: Callable[[Project], Key],
-    dry_run: bool = False,
+    root: Path, folder: Path, to: Sequence[str], means: Means, *, dry_run: bool = False
 ) -> tuple[Published, ...]:
     """Bring the release in *folder* to the destinations *to* of the project in *root*.
 
-    *signer* opens the key that signs what is made for a destination; it is asked for once, and only when one is.
     Every destination is asked before the first byte is sent to any. Raises :class:`ConfigurationError` for a
     destination that nobody configured, :class:`VerificationError` for a release that is not whole and signed or a
     version that is published with other bytes, and :class:`ReleaseError` naming all destinations that say no.
     """
-    project = projects.read(root)
-    chosen = _chosen(project, to, system, functools.cache(lambda: signer(project)))
-    release = _outgoing(folder, keys, system)
+    system = means.system
+    chosen = _chosen(projects.read(root), to, means)
+    release = outgoing(folder, verification.verify(folder, means.trusted, system))
     system.progress.step(f"ask {len(chosen)} destinations")
     plans = _prepared(chosen, release)
     if dry_run:
         return plans
-    return tuple(_publish(name, publisher, release, system.progress) for name, publisher in chosen.items())
+    return tuple(deliver(name, publisher, release, system.progress) for name, publisher in chosen.items())
 
 
-def _chosen(project: Project, to: Sequence[str], system: System, key: Callable[[], Key]) -> dict[str, Publisher]:
+def _chosen(project: Project, to: Sequence[str], means: Means) -> dict[str, Publisher]:
     known = project.settings.publish
     unknown = [name for name in to if name not in known]
     if unknown:
@@ -87,12 +77,11 @@ def _chosen(project: Project, to: Sequence[str], system: System, key: Callable[[
             where="[tool.release.publish]",
             hint=f"did you mean {near[0]!r}?" if near else listed,
         )
-    return {name: open_publisher(known[name], project.root, system, key) for name in dict.fromkeys(to)}
+    return {name: open_publisher(known[name], project.root, means) for name in dict.fromkeys(to)}
 
 
-def _outgoing(folder: Path, keys: Sequence[PublicKey], system: System) -> Outgoing:
-    """The release in *folder*, which has to be signed, whole, and of a commit that others can have too."""
-    verified = verification.verify(folder, keys, system)
+def outgoing(folder: Path, verified: Verified) -> Outgoing:
+    """The *verified* release in *folder*, if its commit is one that others can have too."""
     if verified.manifest.source.dirty:
         raise SourceError(
             f"{verified.manifest.version.pep440} was built with local changes, which nobody else has",
@@ -100,13 +89,7 @@ def _outgoing(folder: Path, keys: Sequence[PublicKey], system: System) -> Outgoi
             hint="commit the changes and build again",
         )
     digest = files.sha256_file(folder / sums.FILE)
-    return Outgoing(
-        folder=folder,
-        manifest=verified.manifest,
-        files=verified.files,
-        digest=digest,
-        signers=verified.signers,
-    )
+    return Outgoing(folder=folder, manifest=verified.manifest, files=verified.files, digest=digest)
 
 
 def _prepared(chosen: dict[str, Publisher], release: Outgoing) -> tuple[Published, ...]:
@@ -123,7 +106,8 @@ def _prepared(chosen: dict[str, Publisher], release: Outgoing) -> tuple[Publishe
     return tuple(plans)
 
 
-def _publish(name: str, publisher: Publisher, release: Outgoing, progress: Progress) -> Published:
+def deliver(name: str, publisher: Publisher, release: Outgoing, progress: Progress) -> Published:
+    """Bring *release* to one destination, which *name* names, and compare what it then has."""
     with publisher.alone():
         # Asked again: another publisher may have been there before.
         found = Published(destination=name, place=publisher.place, parcels=publisher.prepare(release))

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from buildonce.cli.keys import home
+from buildonce.cli.keys import home, signer
 from buildonce.cli.options import Common, common, complete_destination, system
-
-if TYPE_CHECKING:
-    from buildonce.project import Project
-    from buildonce.signing import Key
 
 __all__ = ["command"]
 
@@ -44,19 +39,13 @@ def command(*, options: Common, folder: Path, to: tuple[str, ...], keys: tuple[P
 
     Doing it again changes nothing and ends well; a version that is published with other bytes is never replaced.
     """
-    from buildonce import publishing, seal, verification
+    from buildonce import publishing, verification
     from buildonce.cli import show
-    from buildonce.cli.keys import chosen_key, passphrase
+    from buildonce.publishers import Means
 
     with system(options) as machine:
-        trusted = verification.trusted(keys, home())
-
-        def signer(project: Project) -> Key:
-            return seal.key(chosen_key(None), project, home=home(), passphrase=passphrase, system=machine)
-
-        found = publishing.publish(
-            options.root, options.root / folder, to, trusted, machine, signer=signer, dry_run=dry_run
-        )
+        means = Means(system=machine, key=signer(options.root, machine), trusted=verification.trusted(keys, home()))
+        found = publishing.publish(options.root, options.root / folder, to, means, dry_run=dry_run)
     if options.json:
         click.echo(json.dumps(show.published_json(found, dry_run=dry_run), indent=2))
     else:

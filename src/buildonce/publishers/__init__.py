@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from buildonce.destinations import FolderDestination, RegistryDestination
+from buildonce.destinations import AptDestination, FolderDestination, RegistryDestination
+from buildonce.publishers.apt import AptPublisher
 from buildonce.publishers.folder import FolderPublisher
-from buildonce.publishers.parcels import Outgoing, Parcel
+from buildonce.publishers.parcels import Means, Outgoing, Parcel
 from buildonce.publishers.registry import RegistryPublisher
-from buildonce.registry import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,10 +20,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.destinations import Destination
-    from buildonce.signing import Key
-    from buildonce.system import System
 
-__all__ = ["Outgoing", "Parcel", "Publisher", "open_publisher"]
+__all__ = [
+    "AptPublisher",
+    "FolderPublisher",
+    "Means",
+    "Outgoing",
+    "Parcel",
+    "Publisher",
+    "RegistryPublisher",
+    "open_publisher",
+]
 
 
 class Publisher(Protocol):
@@ -68,21 +75,14 @@ class Publisher(Protocol):
         ...
 
 
-def open_publisher(destination: Destination, root: Path, system: System, key: Callable[[], Key]) -> Publisher:
-    """The publisher for *destination*; its paths are relative to *root*, *key* signs what it makes.
-
-    Nothing is touched yet.
-    """
+def open_publisher(destination: Destination, root: Path, means: Means) -> Publisher:
+    """The publisher for *destination*; its paths are relative to *root*. Nothing is touched yet."""
     match destination:
         case FolderDestination():
             return FolderPublisher((root / destination.path).expanduser().resolve())
+        case AptDestination():
+            return AptPublisher((root / destination.path).expanduser().resolve(), destination, means)
         case RegistryDestination():
-            return RegistryPublisher(
-                Repository.parse(destination.image),
-                system.net,
-                key=key,
-                mount=[Repository.parse(one) for one in destination.mount],
-                locks=system.store.root / "publishing",
-            )
+            return RegistryPublisher(destination, means)
         case _:
             raise NotImplementedError(destination.type)

@@ -43,9 +43,9 @@ class Found:
     predicates: frozenset[str]
 
 
-def predicates(release: Outgoing) -> dict[str, Mapping[str, Any]]:
+def predicates(release: Outgoing, trusted: Sequence[PublicKey]) -> dict[str, Mapping[str, Any]]:
     """What is said of every image of *release*, by type: that it is signed, how it was made, and what is in it."""
-    made = statement.read(_provenance(release), where=provenance.FILE, predicate_type=statement.PROVENANCE)
+    made = statement.read(_provenance(release, trusted), where=provenance.FILE, predicate_type=statement.PROVENANCE)
     bill = canonical.load_canonical(folder.read(release.folder, attestations.SBOM), where=attestations.SBOM)
     return {
         images.SIGNED: {},
@@ -54,12 +54,12 @@ def predicates(release: Outgoing) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _provenance(release: Outgoing) -> bytes:
-    """The provenance as one who signed the release signed it: who built is part of that copy only."""
+def _provenance(release: Outgoing, trusted: Sequence[PublicKey]) -> bytes:
+    """The provenance as one of *trusted* signed it: who built is part of that copy only."""
     for signer in folder.names(release.folder, attestations.PLACE):
         where = f"{attestations.PLACE}/{signer}/{attestations.PROVENANCE}"
         envelope = bundle.parse(folder.read(release.folder, where, bundle.MOST_BYTES), where=where)
-        if any(envelope.is_by(public) for public in release.signers):
+        if any(envelope.is_by(public) for public in trusted):
             return envelope.payload
     raise VerificationError("no trusted key signed the provenance", where=attestations.PLACE)
 

@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING
 from buildonce.errors import VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from buildonce.manifest import Manifest
     from buildonce.model import ArtifactKind, Digest
-    from buildonce.signing import PublicKey
+    from buildonce.signing import Key, PublicKey
+    from buildonce.system import System
 
-__all__ = ["Outgoing", "Parcel", "require_same"]
+__all__ = ["Means", "Outgoing", "Parcel", "require_same"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Means:
+    """What publishers work with beside the release."""
+
+    system: System
+    key: Callable[[str], Key]  # the signing key in that file; for "" the one that signs releases
+    trusted: tuple[PublicKey, ...]  # whose signatures count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +36,6 @@ class Outgoing:
     manifest: Manifest
     files: Mapping[str, Digest]  # what SHA256SUMS lists
     digest: Digest  # of SHA256SUMS: names these very bytes
-    signers: tuple[PublicKey, ...]  # the trusted keys that signed it
 
     def of_kind(self, *kinds: ArtifactKind) -> tuple[Path, ...]:
         """The files of the artifacts of these *kinds*, in the manifest's order."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from buildonce.errors import ReleaseError, VerificationError
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from buildonce.destinations import RegistryDestination
+    from buildonce.model import Digest
     from buildonce.publishers.cargo import Cargo
-    from buildonce.publishers.parcels import Outgoing, Parcel
-    from buildonce.signing import Key, PublicKey
-    from buildonce.system.net import Net
+    from buildonce.publishers.parcels import Means, Outgoing, Parcel
+    from buildonce.signing import PublicKey
 
 __all__ = ["RegistryPublisher", "explained", "locked", "require_signed"]
 
@@ -34,19 +36,28 @@ _READ_ONLY: Final = 405
 _DENIED: Final = (401, 403, _READ_ONLY)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    """A release ready to be shipped."""
+
+    release: Digest
+    key: PublicKey
+    images: Cargo  # without signatures
+    shipping: Shipping
+
+
 class RegistryPublisher:
     """See :class:`buildonce.publishers.Publisher`.
 
-    *key* signs the images, *mount* are repositories of the same registry that may have some of their layers, *locks* is
-    a folder of this user.
+    The key that signs releases signs the images.
     """
 
-    def __init__(
-        self, repository: Repository, net: Net, *, key: Callable[[], Key], mount: Sequence[Repository], locks: Path
-    ) -> None:
-        self._repository, self._key, self._mount, self._locks = repository, key, mount, locks
-        self._registry = Registry(repository, net)
-        self._made: tuple[str, Cargo, Shipping] | None = None
+    def __init__(self, destination: RegistryDestination, means: Means) -> None:
+        self._repository = Repository.parse(destination.image)
+        self._mount = [Repository.parse(one) for one in destination.mount]
+        self._means = means
+        self._registry = Registry(self._repository, means.system.net)
+        self._made: _Made | None = None
 
     @property
     def place(self) -> str:
@@ -56,7 +67,7 @@ class RegistryPublisher:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """See :func:`locked`."""
-        with locked(self._repository, self._locks):
+        with locked(self._repository, self._means.system.store.root):
             yield
 
     def prepare(self, release: Outgoing) -> tuple[Parcel, ...]:
@@ -83,19 +94,21 @@ class RegistryPublisher:
         """See :meth:`buildonce.publishers.Publisher.read_back`. The signatures are verified, in both forms."""
         with explained(self._repository):
             self._shipping(release).read_back()
-            require_signed(self._registry, images.of(release), (self._key().public,))
+            made = self._signed(release)
+            require_signed(self._registry, made.images, (made.key,))
 
     def _shipping(self, release: Outgoing) -> Shipping:
-        if self._made is None or self._made[0] != release.digest:
-            cargo = image_signing.signed(
-                images.of(release),
-                self._repository,
-                self._key(),
-                image_signing.predicates(release),
-                epoch=release.manifest.source.epoch,
-            )
-            self._made = (release.digest, cargo, Shipping(self._registry, cargo, self._mount))
-        return self._made[2]
+        return self._signed(release).shipping
+
+    def _signed(self, release: Outgoing) -> _Made:
+        """*release* ready to be shipped; signed once, with the archives opened once."""
+        if self._made is None or self._made.release != release.digest:
+            key, found = self._means.key(""), images.of(release)
+            said = image_signing.predicates(release, self._means.trusted)
+            cargo = image_signing.signed(found, self._repository, key, said, epoch=release.manifest.source.epoch)
+            shipping = Shipping(self._registry, cargo, self._mount)
+            self._made = _Made(release=release.digest, key=key.public, images=found, shipping=shipping)
+        return self._made
 
 
 def require_signed(registry: Registry, cargo: Cargo, trusted: Sequence[PublicKey]) -> None:
@@ -119,12 +132,13 @@ def require_signed(registry: Registry, cargo: Cargo, trusted: Sequence[PublicKey
 
 
 @contextmanager
-def locked(repository: Repository, locks: Path) -> Iterator[None]:
-    """Be the only one on this machine who writes to *repository* (flock(2)).
+def locked(repository: Repository, folder: Path) -> Iterator[None]:
+    """Be the only one on this machine who writes to *repository* (flock(2)); *folder* is this user's store.
 
     Registries have no lock. Of two machines that publish other bytes as one version at the same moment, the one whose
     tag was replaced learns it by reading back; registries that refuse to change a tag tell it at once.
     """
+    locks = folder / "publishing"
     locks.mkdir(parents=True, exist_ok=True)
     with (locks / f"registry-{files.sha256_bytes(str(repository).encode())[:16]}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -20,13 +20,11 @@ from buildonce.signing.images import signature_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from buildonce.protocols import Progress
-    from buildonce.publishers.parcels import Parcel
+    from buildonce.publishers.parcels import Means, Parcel
     from buildonce.registry import Repository
     from buildonce.signing import Key, PublicKey
-    from buildonce.system.net import Net
 
 __all__ = ["promote"]
 
@@ -35,24 +33,22 @@ def promote(
     version: str,
     source: Repository,
     target: Repository,
-    net: Net,
-    trusted: Sequence[PublicKey],
+    means: Means,
     *,
     key: Key | None,
-    locks: Path,
-    progress: Progress,
     dry_run: bool = False,
 ) -> tuple[Parcel, ...]:
     """Bring the images of *version* (as tags spell it) from *source* to *target*; answers all that has to be there.
 
-    Before, they have to be signed by one of *trusted*, as this very version. With *key* they are signed once more,
-    under the name that they have in *target*: podman and skopeo ask for that one. *locks* is a folder of this user.
-    Doing it again changes nothing.
+    Before, they have to be signed by trusted keys, as this very version. With *key* they are signed once more,
+    under the name that they have in *target*: podman and skopeo ask for that one. Doing it again
+    changes nothing.
 
     Raises :class:`VerificationError` when a signature is missing or the version is there with other bytes, and
     :class:`ReleaseError` when there is no such version or a registry says no.
     """
-    here, there = Registry(source, net), Registry(target, net)
+    trusted, progress = means.trusted, means.system.progress
+    here, there = Registry(source, means.system.net), Registry(target, means.system.net)
     with explained(source):
         progress.step(f"verify {version} in {source}")
         cargo = _images(here, version)
@@ -65,7 +61,7 @@ def promote(
         there.require_push()
         if dry_run:
             return shipping.parcels()
-        with locked(target, locks):
+        with locked(target, means.system.store.root):
             return _shipped(shipping, there, cargo, (*trusted, *([key.public] if key else ())), progress)
 
 
