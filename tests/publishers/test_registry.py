@@ -10,6 +10,7 @@ import pytest
 from buildonce.errors import ReleaseError, VerificationError
 from buildonce.model import Digest
 from buildonce.publishers import image_signing
+from buildonce.registry import Repository
 from buildonce.signing import images
 from buildonce.system import files
 from buildonce.system.net import Interrupted
@@ -268,6 +269,23 @@ def test_a_changed_byte_is_noticed(shelf: Shelf, release: Outgoing, server: Runn
             publisher.read_back(release)
     finally:
         place.write_bytes(data)
+
+
+def test_what_a_registry_lost_comes_back(shelf: Shelf, release: Outgoing, proxy: Proxy) -> None:
+    """As after a garbage collection that deletes manifests without a tag, or a disk that was restored."""
+    shelf.publish(release)
+    digest, document = shelf.document(TAG)
+    (row, *_) = image_signing.fallback(shelf.registry, digest)
+    layer = document["layers"][0]["digest"]
+    for path in (f"manifests/{row['digest']}", f"blobs/{layer}"):
+        url = Repository.parse(f"oci://{shelf.direct}/{shelf.name}").url(path)
+        assert shelf.registry.ask("DELETE", url, headers={}).status == 202
+    assert len(shelf.problems()) == 4  # a statement and a layer, by each of two tags
+    assert [one.name for one in shelf.publish(release).sent] == [
+        "debian-12 layer 1 of 2 (base)",
+        "manifest of the debian-12 manifest: signature",
+    ]
+    assert shelf.problems() == []
 
 
 def test_a_stopped_upload_ends(shelf: Shelf, release: Outgoing) -> None:
