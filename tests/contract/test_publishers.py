@@ -13,7 +13,7 @@ from buildonce.signing import release as releases
 from buildonce.signing import sums
 from buildonce.system.console import SilentProgress
 from tests import small_release
-from tests.publishers.sites import FolderSite
+from tests.publishers.sites import AptSite, FolderSite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,33 +23,25 @@ if TYPE_CHECKING:
     from buildonce.signing import Key
     from tests.publishers.sites import Site
 
-SITES: dict[str, Callable[[Path], Site]] = {"folder": FolderSite}
+SITES: dict[str, Callable[[Path, Key], Site]] = {
+    "apt": AptSite,
+    "folder": lambda root, _: FolderSite(root),
+}
 
 
 class CrashError(Exception):
     """The process ends here."""
 
 
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    return small_release.key(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture(scope="module")
-def signed(tmp_path_factory: pytest.TempPathFactory, key: Key) -> Path:
-    folder = small_release.unsigned(tmp_path_factory.mktemp("release") / "tinyapp")
-    releases.sign(folder, key)
-    return folder
-
-
 @pytest.fixture
 def release(signed: Path, key: Key) -> Outgoing:
+    """The small release on its way."""
     return publishing.outgoing(signed, releases.verify(signed, [key.public]))
 
 
 @pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    return SITES[request.param](tmp_path / "site")
+def site(request: pytest.FixtureRequest, tmp_path: Path, key: Key) -> Site:
+    return SITES[request.param](tmp_path / "site", key)
 
 
 def publish(publisher: Publisher, release: Outgoing) -> tuple[Parcel, ...]:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from buildonce.publishers import FolderPublisher
+from buildonce.destinations import AptDestination
+from buildonce.publishers import AptPublisher, FolderPublisher, Means
+from buildonce.signing import openpgp
+from buildonce.system import System
+from buildonce.system.console import SilentProgress
+from buildonce.system.net import Net
+from buildonce.system.run import HostRunner
+from buildonce.system.store import Store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from buildonce.publishers import Outgoing, Publisher
+    from buildonce.signing import Key, PublicKey
 
-__all__ = ["FolderSite", "Site"]
+__all__ = ["APT", "AptSite", "FolderSite", "Site", "means"]
+
+
+APT = AptDestination(type="apt", path="not read here")
 
 
 class Site(Protocol):
@@ -65,6 +76,45 @@ class FolderSite:
 
     def _version(self, release: Outgoing) -> Path:
         return self.root / release.manifest.name / release.manifest.version.pep440
+
+
+@dataclass(frozen=True)
+class AptSite:
+    """An apt repository in a folder, as hosts see it: InRelease, the lists that it names, the debs that they name."""
+
+    root: Path
+    key: Key
+    settings: AptDestination = APT
+
+    def publisher(self) -> Publisher:
+        self.root.mkdir(exist_ok=True)
+        return AptPublisher(self.root, self.settings, means(self.key))
+
+    def seen(self, release: Outgoing) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for place in self.root.glob("dists/*/InRelease"):
+            text = openpgp.read_cleartext(place.read_bytes(), self.key.public).decode()
+            for digest, name in re.findall(r"^ ([0-9a-f]{64}) +\d+ (\S+/Packages)$", text, re.MULTILINE):
+                listed = (place.parent / name).with_name("by-hash") / "SHA256" / digest
+                for one in re.findall(r"^Filename: (.+)$", listed.read_text(), re.MULTILINE):
+                    found[Path(one).name] = hashlib.sha256((self.root / one).read_bytes()).hexdigest()
+        return found
+
+    def expected(self, release: Outgoing) -> dict[str, str]:
+        return {one.name: release.files[one.name] for one in release.of_kind("deb")}
+
+    def state(self) -> object:
+        return [(str(path), path.stat().st_mtime_ns) for path in sorted(self.root.rglob("*")) if path.is_file()]
+
+    def spoil(self, release: Outgoing) -> None:
+        (path,) = self.root.glob(f"pool/*/*/*/{release.of_kind('deb')[0].name}")
+        path.write_bytes(path.read_bytes() + b"!")
+
+
+def means(key: Key, *trusted: PublicKey) -> Means:
+    """What publishers work with on this machine; *key* signs."""
+    machine = System(store=Store(Path("/nowhere")), net=Net(), host=HostRunner(), progress=SilentProgress())
+    return Means(system=machine, key=lambda _: key, trusted=trusted or (key.public,))
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from buildonce.destinations import AptDestination, FolderDestination, RegistryDestination
-from buildonce.publishers.apt import AptPublisher
+from buildonce.publishers.apt import DOCUMENTS, AptPublisher
 from buildonce.publishers.folder import FolderPublisher
 from buildonce.publishers.parcels import Means, Outgoing, Parcel
 from buildonce.publishers.registry import RegistryPublisher
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from buildonce.destinations import Destination
 
 __all__ = [
+    "DOCUMENTS",
     "AptPublisher",
     "FolderPublisher",
     "Means",

@@ -21,7 +21,7 @@ from buildonce.signing import sums
 from buildonce.suites import Repository, Suite
 from buildonce.suites.packages import POOL, PROGRAM
 from buildonce.suites.repository import DAY
-from buildonce.system import disk, files
+from buildonce.system import files
 from buildonce.system.disk import Disk
 from buildonce.system.run import PACKAGES
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from buildonce.publishers.parcels import Means, Outgoing
     from buildonce.signing import Key
 
-__all__ = ["AptPublisher"]
+__all__ = ["DOCUMENTS", "AptPublisher"]
 
-_DOCUMENTS: Final = "releases"
+DOCUMENTS: Final = "releases"
 _CODENAME: Final = "{codename}"
 _LOGS: Final = "log"
 
@@ -50,7 +50,7 @@ class AptPublisher:
     ) -> None:
         self._root, self._settings, self._means, self._clock = root, settings, means, clock
         self._disk = Disk(root)
-        self._repository = Repository(root, means.system.host)
+        self._repository = Repository(self._disk, means.system.host)
 
     @property
     def place(self) -> str:
@@ -68,20 +68,21 @@ class AptPublisher:
         with self._disk.explained():
             self._disk.require_access()
             key = self._key()
-            parcels = [*self._documents(release)]
+            parcels: list[Parcel] = []
             for name, debs in self._by_suite(release.manifest).items():
                 suite = self._read(name, key)
                 _require_one_release(suite, debs, release.manifest)
                 parcels += [self._deb(artifact, release.manifest, suite) for artifact in debs]
+            parcels += self._documents(release)
             self._disk.require_room(sum(one.size for one in parcels if not one.there))
-        return tuple(sorted(parcels, key=lambda one: not one.name.startswith(POOL)))
+        return tuple(parcels)
 
     def send(self, parcel: Parcel, release: Outgoing, came: Callable[[int], None]) -> None:
         """See :meth:`buildonce.publishers.Publisher.send`."""
         place = self._root / parcel.name
         with self._disk.explained():
             if _digest(place) != parcel.sha256:
-                disk.copy(release.folder / (parcel.path or parcel.name), place, came)
+                self._disk.copy(release.folder / (parcel.path or parcel.name), place, came)
         came(parcel.size)
 
     def stop(self) -> None:
@@ -129,7 +130,7 @@ class AptPublisher:
         As a release folder without the other formats: to be verified there, and published elsewhere. Raises
         :class:`ReleaseError` when the suite does not list it.
         """
-        documents = self._root / _DOCUMENTS / name / version
+        documents = self._root / DOCUMENTS / name / version
         with self._disk.explained():
             if not (documents / manifest.FILE).is_file():
                 raise self._not_here(name, version)
@@ -207,7 +208,7 @@ class AptPublisher:
     def _documents(self, release: Outgoing) -> Iterator[Parcel]:
         """All but artifacts and logs. Signatures made anew are as good as those that are there."""
         artifacts = {one.file for one in release.manifest.artifacts}
-        folder = f"{_DOCUMENTS}/{release.manifest.name}/{release.manifest.version.pep440}"
+        folder = f"{DOCUMENTS}/{release.manifest.name}/{release.manifest.version.pep440}"
         for path in sorted(path for path in release.folder.rglob("*") if path.is_file()):
             name = path.relative_to(release.folder)
             if str(name) in artifacts or name.parts[0] == _LOGS:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from buildonce.publishers import page
 from buildonce.publishers.parcels import Parcel, require_same
 from buildonce.system import files
-from buildonce.system.disk import Disk, copy, flush
+from buildonce.system.disk import Disk, flush
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ class FolderPublisher:
         place = (final if final.is_dir() else self._aside(release)) / parcel.name
         with self._disk.explained():
             if not place.is_file() or files.sha256_file(place) != parcel.sha256:
-                copy(release.folder / parcel.name, place, came)
+                self._disk.copy(release.folder / parcel.name, place, came)
         came(parcel.size)
 
     def stop(self) -> None:
@@ -69,7 +69,7 @@ class FolderPublisher:
         final, aside = self._final(release), self._aside(release)
         with self._disk.explained():
             if not final.is_dir():
-                final.parent.mkdir(parents=True, exist_ok=True)
+                self._disk.make(final.parent)
                 aside.rename(final)
                 flush(final.parent)
             shutil.rmtree(aside, ignore_errors=True)

@@ -19,7 +19,8 @@ from buildonce.errors import ReleaseError, VerificationError
 from buildonce.signing import openpgp
 from buildonce.suites import listing, packages, sources
 from buildonce.suites.listing import Listing
-from buildonce.system import disk, files
+from buildonce.system import files
+from buildonce.system.disk import flush
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from buildonce.protocols import Runner
     from buildonce.signing import Key, PublicKey
     from buildonce.suites.packages import Package
+    from buildonce.system.disk import Disk
 
 __all__ = ["DAY", "Repository", "Suite"]
 
@@ -67,10 +69,10 @@ class Suite:
 
 
 class Repository:
-    """The repository in the folder *root*, which *runner*'s apt-ftparchive describes."""
+    """The repository in the folder of *disk*, which *runner*'s apt-ftparchive describes."""
 
-    def __init__(self, root: Path, runner: Runner) -> None:
-        self.root = root
+    def __init__(self, disk: Disk, runner: Runner) -> None:
+        self.root, self._disk = disk.root, disk
         self._runner = runner
 
     def suites(self) -> tuple[str, ...]:
@@ -116,19 +118,30 @@ class Repository:
         text = self._described(lists, facts)
         made = listing.read(text, where=suite.name)
         for path, data in lists.items():
-            disk.put(_by_hash(folder, path, made.files[path][1]), data)
+            self._disk.put(_by_hash(folder, path, made.files[path][1]), data)
         for place, data in sources.files(suite, key, root=self.root, lists=lists).items():
-            disk.put(place, data)
+            self._disk.put(place, data)
         self._last_seen_now(folder, suite.listing)
         for path, data in lists.items():
-            disk.put(folder / path, data)
-        disk.put(folder / "Release.gpg", openpgp.sign(key, text, time=facts.date))
-        disk.put(folder / "Release", text)
-        disk.flush(folder)
-        disk.put(folder / "InRelease", openpgp.cleartext(key, text, time=facts.date))
-        disk.flush(folder)
-        self._tidy(folder, made, older_than=now - suite.days * DAY)
+            self._disk.put(folder / path, data)
+        self._disk.put(folder / "Release.gpg", openpgp.sign(key, text, time=facts.date))
+        self._disk.put(folder / "Release", text)
+        flush(folder)
+        self._disk.put(folder / "InRelease", openpgp.cleartext(key, text, time=facts.date))
+        flush(folder)
+        self.tidy(made, older_than=now - suite.days * DAY)
         return made
+
+    def tidy(self, made: Listing, *, older_than: int) -> None:
+        """Remove lists of the suite that *made* describes, if hosts were last sent to them before *older_than*."""
+        folder = self.root / "dists" / made.suite
+        current = {digest for _, digest in made.files.values()}
+        for path in folder.glob("*/*/Packages*"):
+            if str(path.relative_to(folder)) not in made.files:
+                path.unlink()
+        for path in folder.glob(f"*/*/{_BY_HASH}/*"):
+            if path.name not in current and path.stat().st_mtime < older_than:
+                path.unlink()
 
     def listed(self) -> frozenset[str]:
         """The debs that a host may ask for: those of every list that is there, of old ones too."""
@@ -141,7 +154,7 @@ class Repository:
 
     def _described(self, lists: Mapping[str, bytes], facts: Listing) -> bytes:
         """The Release file of *lists*, which apt-ftparchive reads from a folder that holds nothing else."""
-        scratch = self.root / disk.ASIDE / "lists"
+        scratch = self._disk.aside / "lists"
         shutil.rmtree(scratch, ignore_errors=True)
         for path, data in lists.items():
             (scratch / path).parent.mkdir(parents=True, exist_ok=True)
@@ -168,16 +181,6 @@ class Repository:
             place = _by_hash(folder, path, digest)
             if place.is_file():
                 os.utime(place)
-
-    def _tidy(self, folder: Path, made: Listing, *, older_than: int) -> None:
-        """Remove lists that no host is sent to any more."""
-        current = {digest for _, digest in made.files.values()}
-        for path in folder.glob("*/*/Packages*"):
-            if str(path.relative_to(folder)) not in made.files:
-                path.unlink()
-        for path in folder.glob(f"*/*/{_BY_HASH}/*"):
-            if path.name not in current and path.stat().st_mtime < older_than:
-                path.unlink()
 
 
 def _opened(message: bytes, trusted: Sequence[PublicKey], *, where: str) -> tuple[bytes, PublicKey]:

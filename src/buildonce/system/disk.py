@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["ASIDE", "Disk", "copy", "flush", "put"]
+__all__ = ["Disk", "flush"]
 
-ASIDE: Final = ".incoming"
+_ASIDE: Final = ".incoming"
 _PIECE: Final = 1 << 20
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _DENIED: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -32,17 +32,37 @@ class Disk:
     @property
     def aside(self) -> Path:
         """A folder in it that nobody looks at."""
-        return self.root / ASIDE
+        return self.root / _ASIDE
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the lock of the folder (flock(2)): it ends with this process, however that ends."""
         with self.explained():
-            self.aside.mkdir(exist_ok=True)
-            lock = (self.aside / "lock").open("a")
+            lock = self._lock()
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+    def make(self, folder: Path) -> None:
+        """Make *folder*, below the destination, with the destination's mode, whatever the umask is."""
+        missing = [one for one in (folder, *folder.parents) if one.is_relative_to(self.root) and not one.exists()]
+        for one in reversed(missing):
+            with suppress(FileExistsError):
+                one.mkdir()
+                one.chmod(self.root.stat().st_mode & 0o7777)
+
+    def copy(self, source: Path, place: Path, came: Callable[[int], None]) -> None:
+        """All of *source* under *place*, flushed to the disk, or nothing."""
+        with source.open("rb") as file, self._whole(place) as out:
+            while piece := file.read(_PIECE):
+                out.write(piece)
+                came(out.tell())
+
+    def put(self, place: Path, data: bytes) -> None:
+        """Have *data* under *place*, flushed to the disk; nothing is written when that is there."""
+        if not place.is_file() or place.read_bytes() != data:
+            with self._whole(place) as out:
+                out.write(data)
 
     def require_access(self) -> None:
         """Raise when the folder is not there, or OSError when it cannot be written."""
@@ -77,35 +97,29 @@ class Disk:
                 message, hint = f"the destination cannot be written: {error.strerror or error}", ""
             raise ReleaseError(message, where=str(self.root), hint=hint) from error
 
+    @contextmanager
+    def _whole(self, place: Path) -> Iterator[IO[bytes]]:
+        """A file that appears under *place* when all of it is on the disk. Its name aside is always the same: what a
+        process that was killed has left there is written again.
+        """
+        self.make(place.parent)
+        part = place.with_name(f".{place.name}.part")
+        with part.open("wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        part.chmod(0o644)
+        part.rename(place)
 
-def copy(source: Path, place: Path, came: Callable[[int], None]) -> None:
-    """All of *source*, flushed to the disk, or nothing."""
-    with source.open("rb") as file, _whole(place) as out:
-        while piece := file.read(_PIECE):
-            out.write(piece)
-            came(out.tell())
-
-
-def put(place: Path, data: bytes) -> None:
-    """Have *data* under *place*, flushed to the disk; nothing is written when that is there."""
-    if not place.is_file() or place.read_bytes() != data:
-        with _whole(place) as out:
-            out.write(data)
-
-
-@contextmanager
-def _whole(place: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under *place* when all of it is on the disk. Its name aside is always the same: what a
-    process that was killed has left there is written again.
-    """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name(f".{place.name}.part")
-    with part.open("wb") as out:
-        yield out
-        out.flush()
-        os.fsync(out.fileno())
-    part.chmod(0o644)
-    part.rename(place)
+    def _lock(self) -> IO[str]:
+        """The file of the lock, which all can open who may write to the destination."""
+        place = self.aside / "lock"
+        self.make(place.parent)
+        new = not place.exists()
+        lock = place.open("a")
+        if new:
+            os.fchmod(lock.fileno(), self.root.stat().st_mode & 0o666)
+        return lock
 
 
 def flush(folder: Path) -> None:
