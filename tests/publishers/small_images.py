@@ -34,11 +34,17 @@ _LABELS = {layout.TITLE: "tinyapp", layout.VERSION: VERSION.pep440}
 
 
 def release(folder: Path, key: Key, *, application: bytes = b"one", several: bool = False) -> Outgoing:
-    """A release in *folder*/tinyapp whose application layer holds *application*; of *several* architectures."""
+    """A release in *folder*/tinyapp whose application layer holds *application*; of *several* architectures.
+
+    With another *application* all artifacts have other bytes.
+    """
     names = list(ARCHITECTURES) if several else ["debian-12"]
     made = folder / "tinyapp"
     made.mkdir(parents=True)
-    artifacts = [*small_release.artifacts(made), *(_image(made, name, application) for name in names)]
+    others = small_release.artifacts(made)
+    if application != b"one":
+        others = tuple(_longer(one) for one in others)
+    artifacts = [*others, *(_image(made, name, application) for name in names)]
     if several:
         artifacts.append(_index(made, names))
     stages = [
@@ -74,6 +80,11 @@ def release(folder: Path, key: Key, *, application: bytes = b"one", several: boo
     (made / sums.FILE).write_bytes(sums.sums(made))
     releases.sign(made, key)
     return publishing.outgoing(made, releases.verify(made, [key.public]))
+
+
+def _longer(artifact: Artifact) -> Artifact:
+    artifact.path.write_bytes(artifact.path.read_bytes() + b"!")
+    return small_release.described(artifact, artifact.path)
 
 
 def _image(folder: Path, target: str, application: bytes) -> Artifact:

@@ -16,6 +16,7 @@ from buildonce.system import files
 from buildonce.system.net import Interrupted
 from tests import faults, registries, small_release
 from tests.publishers import small_images
+from tests.publishers.listing import listing
 from tests.publishers.shelves import Shelf, means
 from tests.small_release import VERSION
 
@@ -42,11 +43,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def proxy(server: Running) -> Iterator[Proxy]:
     with faults.proxy(f"http://{server.host}") as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    return small_release.key(tmp_path_factory.mktemp("key"))
 
 
 @pytest.fixture(scope="module")
@@ -307,3 +303,14 @@ def test_a_release_without_image(shelf: Shelf, key: Key, tmp_path: Path) -> None
     with pytest.raises(ReleaseError, match="no image") as refused:
         shelf.publisher().prepare(plain)
     assert "formats" in refused.value.problems[0].hint
+
+
+def test_a_registry_that_lists_what_refers_to_an_image(shelf: Shelf, release: Outgoing, server: Running) -> None:
+    with listing(server.host) as host:
+        here = Shelf(host=host, direct=host, name=shelf.name, means=shelf.means)
+        sent = {one.name for one in here.publish(release).sent}
+        assert not any(name.startswith("what refers to") for name in sent)
+        assert here.problems() == []
+        digest, _ = here.document(TAG)
+        assert set(here.registry.tags()) == {TAG, PLATFORM, f"sha256-{digest}.sig"}
+        assert here.publish(release).sent == ()

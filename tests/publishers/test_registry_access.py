@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from buildonce.errors import ReleaseError
-from tests import faults, registries, small_release
+from tests import faults, registries
 from tests.publishers import small_images
 from tests.publishers.shelves import Shelf, means
 from tests.registries import PASSWORD, USER
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from buildonce.publishers import Means, Outgoing
     from buildonce.signing import Key
     from tests.registries import Running, TokenServer
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    return small_release.key(tmp_path_factory.mktemp("key"))
 
 
 @pytest.fixture(scope="module")

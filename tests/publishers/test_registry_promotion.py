@@ -42,11 +42,6 @@ def proxy(server: Running) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    return small_release.key(tmp_path_factory.mktemp("key"))
-
-
-@pytest.fixture(scope="module")
 def release(key: Key, tmp_path_factory: pytest.TempPathFactory) -> Outgoing:
     return small_images.release(tmp_path_factory.mktemp("several"), key, several=True)
 
