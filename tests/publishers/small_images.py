@@ -29,16 +29,20 @@ if TYPE_CHECKING:
 __all__ = ["BASE_SIZE", "release"]
 
 BASE_SIZE = 300_000
-ARCHITECTURES = {"debian-12": "amd64", "debian-12-arm64": "arm64"}
+ARCHITECTURES = {"debian-12": "amd64", "debian-12-arm64": "arm64", "debian-13": "amd64"}
 _LABELS = {layout.TITLE: "tinyapp", layout.VERSION: VERSION.pep440}
 
 
-def release(folder: Path, key: Key, *, application: bytes = b"one", several: bool = False) -> Outgoing:
-    """A release in *folder*/tinyapp whose application layer holds *application*; of *several* architectures.
+def release(
+    folder: Path, key: Key, *, application: bytes = b"one", several: bool = False, distributions: bool = False
+) -> Outgoing:
+    """A release in *folder*/tinyapp whose application layer holds *application*.
+
+    Of *several* architectures, which an index joins, or of two *distributions*.
 
     With another *application* all artifacts have other bytes.
     """
-    names = list(ARCHITECTURES) if several else ["debian-12"]
+    names = ["debian-12", *(["debian-12-arm64"] if several else []), *(["debian-13"] if distributions else [])]
     made = folder / "tinyapp"
     made.mkdir(parents=True)
     others = small_release.artifacts(made)
