@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -220,6 +223,34 @@ def test_cosign_refuses_an_image_that_nobody_signed(
     document = images.of(other).documents[0]
     unsigned.registry.push_manifest(document.data, "v1", media_type=document.media_type)
     assert follow(section, f"{unsigned.host}/{unsigned.name}:v1", trust).returncode != 0
+
+
+def test_ctrl_c_ends_it_and_nothing_is_seen(orders: Example, first: Built, server: Running, proxy: Proxy) -> None:
+    """In the middle of the uploads; the same line again completes it."""
+    settings = orders.root / "pyproject.toml"
+    before = settings.read_text()
+    table = f'\n[tool.release.publish.staging]\ntype = "registry"\nimage = "oci://{proxy.host}/team/interrupted"\n'
+    argv = [sys.executable, "-m", "buildonce", "publish", str(first.folder), "--to", "staging"]
+    environment = {**os.environ, **orders.environment}
+    try:
+        settings.write_text(before + table)
+        proxy.reset(faults.Fault(kind="slow", seconds=0.3))
+        running = subprocess.Popen(argv, cwd=orders.root, env=environment, stderr=subprocess.PIPE, text=True)
+        while not any(one.startswith("PUT") for one in proxy.requests):
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+        assert running.returncode == 130, said
+        listed = ["curl", "-s", f"http://{server.host}/v2/team/interrupted/tags/list"]
+        assert "linux-amd64" not in subprocess.run(listed, capture_output=True, text=True, check=True).stdout
+        proxy.reset()
+        again = orders.run(*argv[3:])
+        assert again.returncode == 0, again.stderr
+        assert "linux-amd64" in subprocess.run(listed, capture_output=True, text=True, check=True).stdout
+    finally:
+        proxy.reset()
+        settings.write_text(before)
 
 
 def test_a_wrong_password_by_the_command(orders: Example, first: Built, tmp_path: Path) -> None:

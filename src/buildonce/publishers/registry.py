@@ -22,13 +22,13 @@ from buildonce.system.net import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from buildonce.destinations import RegistryDestination
     from buildonce.model import Digest
     from buildonce.publishers.cargo import Cargo
     from buildonce.publishers.parcels import Means, Outgoing, Parcel
     from buildonce.signing import PublicKey
+    from buildonce.system.store import Store
 
 __all__ = ["RegistryPublisher", "explained", "locked", "require_signed"]
 
@@ -67,7 +67,7 @@ class RegistryPublisher:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """See :func:`locked`."""
-        with locked(self._repository, self._means.system.store.root):
+        with locked(self._repository, self._means.system.store):
             yield
 
     def prepare(self, release: Outgoing) -> tuple[Parcel, ...]:
@@ -132,14 +132,15 @@ def require_signed(registry: Registry, cargo: Cargo, trusted: Sequence[PublicKey
 
 
 @contextmanager
-def locked(repository: Repository, folder: Path) -> Iterator[None]:
-    """Be the only one on this machine who writes to *repository* (flock(2)); *folder* is this user's store.
+def locked(repository: Repository, store: Store) -> Iterator[None]:
+    """Be the only one on this machine who writes to *repository* (flock(2)), by a file in the user's *store*.
 
     Registries have no lock. Of two machines that publish other bytes as one version at the same moment, the one whose
     tag was replaced learns it by reading back; registries that refuse to change a tag tell it at once.
     """
-    locks = folder / "publishing"
-    locks.mkdir(parents=True, exist_ok=True)
+    store.make_sure_it_can_be_written()
+    locks = store.root / "publishing"
+    locks.mkdir(exist_ok=True)
     with (locks / f"registry-{files.sha256_bytes(str(repository).encode())[:16]}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

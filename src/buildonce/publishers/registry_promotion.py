@@ -61,7 +61,7 @@ def promote(
         there.require_push()
         if dry_run:
             return shipping.parcels()
-        with locked(target, means.system.store.root):
+        with locked(target, means.system.store):
             return _shipped(shipping, there, cargo, (*trusted, *([key.public] if key else ())), progress)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from buildonce.errors import ReleaseError, VerificationError
 from buildonce.publishers.cargo import Blob, Document, Referrers, Signatures, Tag
@@ -26,6 +26,10 @@ _TRIES: Final = 5
 _OCTETS: Final = "application/octet-stream"
 
 
+_Thing = TypeVar("_Thing")
+_Said = TypeVar("_Said")
+
+
 class Shipping:
     """*cargo* on its way into the repository of *registry*.
 
@@ -44,10 +48,22 @@ class Shipping:
         """
         cargo = self._cargo
         things = (*cargo.blobs, *cargo.documents, *cargo.listings, *cargo.tags)
-        with ThreadPoolExecutor(_QUESTIONS) as pool:
-            found = tuple(one for one in pool.map(self._parcel, things) if one)
+        found = tuple(one for one in self._asked(self._parcel, things) if one)
         self._missing = {one.name for one in found if not one.there}
         return found
+
+    def _asked(self, question: Callable[[_Thing], _Said], things: Sequence[_Thing]) -> list[_Said]:
+        """What *question* answers for each of *things*, several at a time."""
+        with ThreadPoolExecutor(_QUESTIONS) as pool:
+            try:
+                return [*pool.map(question, things)]
+            except ReleaseError:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            except BaseException:  # somebody wants it to end now
+                self._registry.stop()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def _parcel(self, thing: Blob | Document | Referrers | Signatures | Tag) -> Parcel | None:
         match thing:
@@ -150,10 +166,9 @@ class Shipping:
                 raise VerificationError(f"the {document.title} is not there", where=str(self._registry.repository))
         for listing in self._cargo.listings:
             self._require_listed(listing)
-        with ThreadPoolExecutor(_QUESTIONS) as pool:
-            for blob, there in zip(self._cargo.blobs, pool.map(self._is_there, self._cargo.blobs), strict=True):
-                if not there:
-                    raise VerificationError(f"the {blob.title} is not there", where=str(self._registry.repository))
+        for blob, there in zip(self._cargo.blobs, self._asked(self._is_there, self._cargo.blobs), strict=True):
+            if not there:
+                raise VerificationError(f"the {blob.title} is not there", where=str(self._registry.repository))
 
     def _require_listed(self, listing: Referrers | Signatures) -> None:
         rows = self._registry.referrers(listing.subject) if isinstance(listing, Referrers) else None
