@@ -10,7 +10,7 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 name=@name@
 version=@version@
-deb_suites='@suites@'
+debs='@debs@'
 
 usage() {
     sed -n 's/^#   \(sh install\.sh.*\)/usage: \1/p' "$0"
@@ -66,7 +66,9 @@ artifact() {
             *) [ -n "$target" ] || set -- "$@" "$file" ;;
         esac
     done
-    [ $# -ne 0 ] && [ -e "$1" ] || fail 1 "this bundle has no $name-$version-${target:-*}$suffix"
+    if [ $# -eq 0 ] || [ ! -e "$1" ]; then
+        fail 1 "this bundle has no $name-$version-${target:-*}$suffix"
+    fi
     [ $# -eq 1 ] || fail 2 "this bundle is for several targets" "name one of: $(printf ' %s' "$@" | sed "s,$here/release/$name-$version-,,g; s,$suffix,,g")"
     printf '%s\n' "$1"
 }
@@ -77,24 +79,13 @@ as_root() {
 
 install_deb() {
     needs apt-get apt
-    suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    case " $deb_suites " in
-        *" $suite "*) ;;
-        *) fail 1 "this bundle has debs for $deb_suites, this host is $suite" ;;
-    esac
-    lists=$(mktemp -d)
-    trap 'rm -rf "$lists"' EXIT
-    mkdir -p "$lists/partial"
-    chmod 755 "$lists"
-    place=$(printf '%s' "$here" | sed 's/%/%25/g; s/ /%20/g')
-    echo "deb [signed-by=$here/apt/$name.gpg check-valid-until=no] file://$place/apt $suite main" >"$lists/bundle.list"
-    # Only the bundle is asked, and the host's own lists stay as they are.
-    set -- -o "Dir::Etc::SourceList=$lists/bundle.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$lists" \
-        -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root
-    as_root apt-get "$@" -qq update
-    exact=$(apt-cache "$@" madison "$name" | sed -n '1s/^[^|]*| *\([^ ]*\) .*/\1/p')
-    [ -n "$exact" ] || fail 1 "apt finds no $name for this architecture in the bundle"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get "$@" -y --allow-downgrades --no-install-recommends install "$name=$exact"
+    codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    machine=$(dpkg --print-architecture)
+    file=$(printf '%s\n' "$debs" | sed -n "s/^$codename $machine //p")
+    [ -n "$file" ] || fail 1 "this bundle has no deb for $codename on $machine" "it has: $(printf '%s\n' "$debs" | sed 's/ [^ ]*$//' | tr '\n' ';')"
+    # What it depends on comes from where the host has its packages from.
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -o APT::Sandbox::User=root --yes --allow-downgrades --no-install-recommends install "$here/release/$file"
 }
 
 install_image() {

@@ -140,8 +140,9 @@ def _keys(key: Key) -> Iterator[Member]:
 def _guide(release: Outgoing) -> Iterator[Member]:
     """``install.sh`` and ``README.txt``, which say what this very bundle holds."""
     said = release.manifest
-    suites = " ".join(sorted({said.built(one.target).target.codename for one in said.artifacts if one.kind == "deb"}))
-    facts = {"@name@": said.name, "@version@": said.version.pep440, "@suites@": suites}
+    rows = ((said.built(one.target).target, one.file) for one in said.artifacts if one.kind == "deb")
+    debs = "\n".join(f"{target.codename} {target.architecture} {file}" for target, file in rows)
+    facts = {"@name@": said.name, "@version@": said.version.pep440, "@debs@": debs}
     for name, mode in (("install.sh", 0o755), ("README.txt", 0o644)):
         text = share.path("recipes", "bundle", name).read_text("utf-8")
         for word, value in facts.items():

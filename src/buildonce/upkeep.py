@@ -83,9 +83,9 @@ class _Site:
         key = self.means.key(self.settings.key or "")
         pattern = re.escape(self.settings.suite).replace(re.escape("{codename}"), "[a-z]+")
         for name in self.repository.suites():
-            suite = self.repository.read(name, (key.public, *self.means.trusted))
-            if suite and re.fullmatch(pattern, name):
-                yield suite
+            if re.fullmatch(pattern, name):
+                suite = self.repository.read(name, (key.public, *self.means.trusted))
+                yield from (suite,) if suite else ()
 
     def listed(self, *, without: Mapping[str, Sequence[Package]]) -> frozenset[str]:
         """The debs that any suite of the repository lists, but for those in *without*, by suite."""
