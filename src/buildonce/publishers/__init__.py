@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from buildonce.destinations import AptDestination, FolderDestination
+from buildonce.destinations import AptDestination, FolderDestination, RegistryDestination
 from buildonce.publishers.apt import DOCUMENTS, AptPublisher
 from buildonce.publishers.folder import FolderPublisher
 from buildonce.publishers.parcels import Means, Outgoing, Parcel
+from buildonce.publishers.registry import RegistryPublisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ __all__ = [
     "Outgoing",
     "Parcel",
     "Publisher",
+    "RegistryPublisher",
     "Shelf",
     "open_publisher",
 ]
@@ -57,6 +59,10 @@ class Publisher(Protocol):
 
     def send(self, parcel: Parcel, release: Outgoing, came: Callable[[int], None]) -> None:
         """Bring one parcel of *release*, which nobody sees yet. *came* hears how many of its bytes were sent."""
+        ...
+
+    def stop(self) -> None:
+        """End every :meth:`send` that is under way, in whatever thread: nobody waits for it any more."""
         ...
 
     def reveal(self, release: Outgoing) -> None:
@@ -97,5 +103,7 @@ def open_publisher(destination: Destination, root: Path, means: Means) -> Publis
             return FolderPublisher((root / destination.path).expanduser().resolve())
         case AptDestination():
             return AptPublisher((root / destination.path).expanduser().resolve(), destination, means)
+        case RegistryDestination():
+            return RegistryPublisher(destination, means)
         case _:
             raise NotImplementedError(destination.type)
