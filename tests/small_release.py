@@ -194,14 +194,13 @@ def artifacts(folder: Path) -> tuple[Artifact, ...]:
 def _artifact(folder: Path, kind: str, name: str, on: str = "", extras: tuple[Entry, ...] = ()) -> Artifact:
     path = folder / name
     path.write_bytes(f"the {kind}\n".encode())
-    return Artifact(
-        kind=kind,  # type: ignore[arg-type]
-        path=path,
-        sha256=files.sha256_file(path),
-        size=path.stat().st_size,
-        target=on,
-        extras=extras,
-    )
+    made = Artifact(kind=kind, path=path, sha256=Digest(""), size=0, target=on, extras=extras)  # type: ignore[arg-type]
+    return described(made, path)
+
+
+def described(artifact: Artifact, path: Path) -> Artifact:
+    """*artifact* as the file *path* is."""
+    return dataclasses.replace(artifact, path=path, sha256=files.sha256_file(path), size=path.stat().st_size)
 
 
 def build_requirement() -> Chosen:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from buildonce.protocols import Progress
     from buildonce.publishers import Parcel, Publisher
     from buildonce.signing import PublicKey
+    from buildonce.signing.release import Verified
     from buildonce.system import System
 
-__all__ = ["Published", "publish"]
+__all__ = ["Published", "deliver", "outgoing", "publish"]
 
 _STREAMS: Final = 4
 
@@ -58,12 +59,12 @@ def publish(
     version that is published with other bytes, and :class:`ReleaseError` naming all destinations that say no.
     """
     chosen = _chosen(projects.read(root), to)
-    release = _outgoing(folder, keys, system)
+    release = outgoing(folder, verification.verify(folder, keys, system))
     system.progress.step(f"ask {len(chosen)} destinations")
     plans = _prepared(chosen, release)
     if dry_run:
         return plans
-    return tuple(_publish(name, publisher, release, system.progress) for name, publisher in chosen.items())
+    return tuple(deliver(name, publisher, release, system.progress) for name, publisher in chosen.items())
 
 
 def _chosen(project: Project, to: Sequence[str]) -> dict[str, Publisher]:
@@ -80,9 +81,8 @@ def _chosen(project: Project, to: Sequence[str]) -> dict[str, Publisher]:
     return {name: open_publisher(known[name], project.root) for name in dict.fromkeys(to)}
 
 
-def _outgoing(folder: Path, keys: Sequence[PublicKey], system: System) -> Outgoing:
-    """The release in *folder*, which has to be signed, whole, and of a commit that others can have too."""
-    verified = verification.verify(folder, keys, system)
+def outgoing(folder: Path, verified: Verified) -> Outgoing:
+    """The *verified* release in *folder*, if its commit is one that others can have too."""
     if verified.manifest.source.dirty:
         raise SourceError(
             f"{verified.manifest.version.pep440} was built with local changes, which nobody else has",
@@ -107,7 +107,8 @@ def _prepared(chosen: dict[str, Publisher], release: Outgoing) -> tuple[Publishe
     return tuple(plans)
 
 
-def _publish(name: str, publisher: Publisher, release: Outgoing, progress: Progress) -> Published:
+def deliver(name: str, publisher: Publisher, release: Outgoing, progress: Progress) -> Published:
+    """Bring *release* to one destination, which *name* names, and compare what it then has."""
     with publisher.alone():
         # Asked again: another publisher may have been there before.
         found = Published(destination=name, place=publisher.place, parcels=publisher.prepare(release))

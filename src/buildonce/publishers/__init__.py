@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from buildonce.destinations import Destination
 
-__all__ = ["Outgoing", "Parcel", "Publisher", "open_publisher"]
+__all__ = ["FolderPublisher", "Outgoing", "Parcel", "Publisher", "open_publisher"]
 
 
 class Publisher(Protocol):

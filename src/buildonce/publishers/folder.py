@@ -50,7 +50,7 @@ class FolderPublisher:
         """Hold the lock of the folder (flock(2)): it ends with this process, however that ends."""
         with self._explained():
             (self._root / _ASIDE).mkdir(exist_ok=True)
-            lock = (self._root / _ASIDE / "lock").open("w")
+            lock = (self._root / _ASIDE / "lock").open("a")
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
