@@ -58,7 +58,7 @@ def publish(
     destination that nobody configured, :class:`VerificationError` for a release that is not whole and signed or a
     version that is published with other bytes, and :class:`ReleaseError` naming all destinations that say no.
     """
-    chosen = _chosen(projects.read(root), to)
+    chosen = _chosen(projects.read(root), to, system)
     release = outgoing(folder, verification.verify(folder, keys, system))
     system.progress.step(f"ask {len(chosen)} destinations")
     plans = _prepared(chosen, release)
@@ -67,7 +67,7 @@ def publish(
     return tuple(deliver(name, publisher, release, system.progress) for name, publisher in chosen.items())
 
 
-def _chosen(project: Project, to: Sequence[str]) -> dict[str, Publisher]:
+def _chosen(project: Project, to: Sequence[str], system: System) -> dict[str, Publisher]:
     known = project.settings.publish
     unknown = [name for name in to if name not in known]
     if unknown:
@@ -78,7 +78,7 @@ def _chosen(project: Project, to: Sequence[str]) -> dict[str, Publisher]:
             where="[tool.release.publish]",
             hint=f"did you mean {near[0]!r}?" if near else listed,
         )
-    return {name: open_publisher(known[name], project.root) for name in dict.fromkeys(to)}
+    return {name: open_publisher(name, known[name], project.root, system) for name in dict.fromkeys(to)}
 
 
 def outgoing(folder: Path, verified: Verified) -> Outgoing:

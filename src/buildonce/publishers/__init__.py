@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from buildonce.destinations import FolderDestination
+from buildonce.destinations import FolderDestination, IndexDestination
 from buildonce.publishers.folder import FolderPublisher
+from buildonce.publishers.index import IndexPublisher, PackageIndex
 from buildonce.publishers.parcels import Outgoing, Parcel
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.destinations import Destination
+    from buildonce.system import System
 
-__all__ = ["FolderPublisher", "Outgoing", "Parcel", "Publisher", "open_publisher"]
+__all__ = ["FolderPublisher", "IndexPublisher", "Outgoing", "Parcel", "Publisher", "open_publisher"]
 
 
 class Publisher(Protocol):
@@ -60,10 +62,12 @@ class Publisher(Protocol):
         ...
 
 
-def open_publisher(destination: Destination, root: Path) -> Publisher:
-    """The publisher for *destination*; its paths are relative to *root*. Nothing is touched yet."""
+def open_publisher(name: str, destination: Destination, root: Path, system: System) -> Publisher:
+    """The publisher for *destination*, called *name*; its paths are relative to *root*. Nothing is touched yet."""
     match destination:
         case FolderDestination():
             return FolderPublisher((root / destination.path).expanduser().resolve())
+        case IndexDestination():
+            return IndexPublisher(PackageIndex(name, destination, system.net), system.progress)
         case _:
             raise NotImplementedError(destination.type)
