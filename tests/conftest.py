@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from buildonce.signing import release
 from buildonce.system.run import HostRunner
 from buildonce.system.store import Store
+from tests import small_release
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from buildonce.signing import Key
 
 
 EPOCH = 1_700_000_000  # the first commit of every repository; each next one is a minute later
@@ -29,6 +33,20 @@ build-backend = "hatchling.build"
 name = "hello"
 version = "1.0"
 """
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    """Signs the small release."""
+    return small_release.key(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+def signed(tmp_path_factory: pytest.TempPathFactory, key: Key) -> Path:
+    """The folder of a small signed release, to be read only."""
+    folder = small_release.unsigned(tmp_path_factory.mktemp("release") / "tinyapp")
+    release.sign(folder, key)
+    return folder
 
 
 def pytest_configure() -> None:

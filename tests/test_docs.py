@@ -57,7 +57,9 @@ def _keys(schema: dict[str, Any], table: dict[str, Any]) -> Iterator[str]:
     for key, value in table.get("properties", {}).items():
         yield key
         choices = (value, *value.get("anyOf", ()))
-        for inner in (*choices, *(one.get("additionalProperties", {}) for one in choices)):
+        tables = [one.get("additionalProperties", {}) for one in choices]
+        kinds = [kind for one in tables if isinstance(one, dict) for kind in one.get("oneOf", ())]
+        for inner in (*choices, *tables, *kinds):
             if isinstance(inner, dict) and "$ref" in inner:
                 yield from _keys(schema, schema["$defs"][inner["$ref"].rsplit("/", 1)[1]])
 
@@ -65,7 +67,7 @@ def _keys(schema: dict[str, Any], table: dict[str, Any]) -> Iterator[str]:
 def test_every_configuration_key_is_documented() -> None:
     schema = config.json_schema()
     text = _page("reference/configuration.md") + _page("reference/targets.md")
-    tables = {"service", "build", "image", "sign"}
+    tables = {"service", "build", "image", "sign", "publish"}
     undocumented = [key for key in _keys(schema, schema) if key not in tables and f"| `{key}` |" not in text]
     assert undocumented == []
     assert [table for table in tables if f"[tool.release.{table}" not in text] == []

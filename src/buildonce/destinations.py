@@ -31,6 +31,7 @@ class FolderDestination(Table):
     """A folder, on this disk or a mounted one, that people and web servers read."""
 
     type: Literal["folder"]
+    """`folder`."""
     path: _Path
     """The folder; it has to be there, because it may be a mount that is missing."""
 
@@ -39,6 +40,7 @@ class IndexDestination(Table):
     """A package index: devpi, or any that takes the uploads of twine."""
 
     type: Literal["devpi", "index"]
+    """`devpi`, or `index` for any other one."""
     url: _Web
     """The address that uploads go to: for devpi that of an index, `https://host/user/index/`."""
     simple: _Web | None = None
@@ -51,6 +53,7 @@ class AptDestination(Table):
     """A signed, static apt repository in a folder."""
 
     type: Literal["apt"]
+    """`apt`."""
     path: _Path
     """The repository's folder; it has to be there."""
     suite: _Suite = "stable"
@@ -69,6 +72,7 @@ class RegistryDestination(Table):
     """A container registry."""
 
     type: Literal["registry"]
+    """`registry`."""
     image: _Image
     """The repository of the image: `oci://host/team/name`."""
 

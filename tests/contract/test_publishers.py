@@ -30,20 +30,9 @@ class CrashError(Exception):
     """The process ends here."""
 
 
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    return small_release.key(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture(scope="module")
-def signed(tmp_path_factory: pytest.TempPathFactory, key: Key) -> Path:
-    folder = small_release.unsigned(tmp_path_factory.mktemp("release") / "tinyapp")
-    releases.sign(folder, key)
-    return folder
-
-
 @pytest.fixture
 def release(signed: Path, key: Key) -> Outgoing:
+    """The small release on its way."""
     return publishing.outgoing(signed, releases.verify(signed, [key.public]))
 
 

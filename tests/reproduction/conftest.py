@@ -7,31 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buildonce.signing import release
 from buildonce.system import System
 from buildonce.system.console import SilentProgress
 from buildonce.system.net import Net
 from buildonce.system.run import HostRunner
-from tests import small_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from buildonce.signing import Key
     from buildonce.system.store import Store
-
-
-@pytest.fixture(scope="session")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    return small_release.key(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture(scope="session")
-def signed(tmp_path_factory: pytest.TempPathFactory, key: Key) -> Path:
-    folder = small_release.unsigned(tmp_path_factory.mktemp("release") / "tinyapp")
-    release.sign(folder, key)
-    return folder
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import fcntl
 import os
 import shutil
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from buildonce.errors import ReleaseError
 from buildonce.publishers import page
@@ -49,8 +49,7 @@ class FolderPublisher:
     def alone(self) -> Iterator[None]:
         """Hold the lock of the folder (flock(2)): it ends with this process, however that ends."""
         with self._explained():
-            (self._root / _ASIDE).mkdir(exist_ok=True)
-            lock = (self._root / _ASIDE / "lock").open("a")
+            lock = self._lock()
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -70,6 +69,7 @@ class FolderPublisher:
         place = (final if final.is_dir() else self._aside(release)) / parcel.name
         with self._explained():
             if not place.is_file() or files.sha256_file(place) != parcel.sha256:
+                _make(place.parent, self._root)
                 _copy(release.folder / parcel.name, place, came)
         came(parcel.size)
 
@@ -78,7 +78,7 @@ class FolderPublisher:
         final, aside = self._final(release), self._aside(release)
         with self._explained():
             if not final.is_dir():
-                final.parent.mkdir(parents=True, exist_ok=True)
+                _make(final.parent, self._root)
                 aside.rename(final)
                 _flush(final.parent)
             shutil.rmtree(aside, ignore_errors=True)
@@ -97,6 +97,16 @@ class FolderPublisher:
     def _aside(self, release: Outgoing) -> Path:
         """Where these very bytes are made ready: what an earlier run has left there is of use."""
         return self._root / _ASIDE / f"{release.folder.name}-{release.digest[:16]}"
+
+    def _lock(self) -> IO[str]:
+        """The file of the lock, which all can open who may write to the destination."""
+        place = self._root / _ASIDE / "lock"
+        _make(place.parent, self._root)
+        new = not place.exists()
+        lock = place.open("a")
+        if new:
+            os.fchmod(lock.fileno(), self._root.stat().st_mode & 0o666)
+        return lock
 
     def _require_access(self) -> None:
         if not self._root.is_dir():
@@ -149,9 +159,17 @@ def _parcel(path: Path, release: Outgoing, final: Path) -> Parcel:
     return Parcel(name=name, sha256=signed or files.sha256_file(path), size=path.stat().st_size, there=there)
 
 
+def _make(folder: Path, root: Path) -> None:
+    """Make *folder*, below *root*, with the mode of *root*, whatever the umask is."""
+    missing = [one for one in (folder, *folder.parents) if one.is_relative_to(root) and not one.exists()]
+    for one in reversed(missing):
+        with suppress(FileExistsError):
+            one.mkdir()
+            one.chmod(root.stat().st_mode & 0o7777)
+
+
 def _copy(source: Path, place: Path, came: Callable[[int], None]) -> None:
     """All of *source*, flushed to the disk, or nothing."""
-    place.parent.mkdir(parents=True, exist_ok=True)
     part = place.with_name(f".{place.name}.part")
     with source.open("rb") as file, part.open("wb") as out:
         while piece := file.read(_PIECE):
