@@ -13,17 +13,17 @@ from buildonce.signing import release as releases
 from buildonce.signing import sums
 from buildonce.system.console import SilentProgress
 from tests import small_release
-from tests.publishers.sites import FolderSite
+from tests.publishers.sites import DevpiSite, FolderSite, PypiserverSite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from buildonce.publishers import Outgoing, Parcel, Publisher
     from buildonce.signing import Key
     from tests.publishers.sites import Site
 
-SITES: dict[str, Callable[[Path], Site]] = {"folder": FolderSite}
+SITES: dict[str, Callable[[Path], Site]] = {"folder": FolderSite, "devpi": DevpiSite, "index": PypiserverSite}
 
 
 class CrashError(Exception):
@@ -37,8 +37,10 @@ def release(signed: Path, key: Key) -> Outgoing:
 
 
 @pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    return SITES[request.param](tmp_path / "site")
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    made = SITES[request.param](tmp_path / "site")
+    yield made
+    made.close()
 
 
 def publish(publisher: Publisher, release: Outgoing) -> tuple[Parcel, ...]:

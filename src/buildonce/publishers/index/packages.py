@@ -85,7 +85,7 @@ class PackageIndex:
         with ThreadPoolExecutor(_STREAMS) as pool:
             found = dict(zip(places, pool.map(lambda place: self.held(*place), places), strict=True))
         missing = []
-        for one in wanted:
+        for one in sorted(wanted, key=lambda one: one.kind == "documents"):  # what they are of tells more
             there = found[one.project, one.version]
             if one.filename not in there:
                 missing.append(one)
@@ -93,7 +93,7 @@ class PackageIndex:
                 self._require_same(one, there[one.filename], digest)
             if not one.archive:
                 _require_only(wanted, there, one, self.place)
-        return missing
+        return [one for one in wanted if one in missing]
 
     def held(self, project: str, version: str) -> Mapping[str, Held]:
         """File name → what the index has of a version."""

@@ -6,7 +6,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from packaging.utils import (
     InvalidSdistFilename,
@@ -49,7 +49,8 @@ def held(web: Web, simple: str, project: str) -> dict[str, Held]:
 
     url = f"{simple.rstrip('/')}/{canonicalize_name(project)}/"
     answer = web.ask("GET", url, headers={"Accept": api.ACCEPT_SUPPORTED})
-    if answer.status == NOT_FOUND:
+    # An index may send whoever asks for what it has not to another one (pypiserver does): that has it, not this one.
+    if answer.status == NOT_FOUND or urlsplit(answer.url).hostname != urlsplit(url).hostname:
         return {}
     if not done(answer):
         raise web.refusal(answer, url)
