@@ -40,6 +40,7 @@ class Devpi:
                 where=f"[tool.release.publish.{web.name}] url",
                 hint="https://host/user/index/",
             )
+        web.tokens = f"{base}/+login"
         return cls(web, f"{base}/", "/".join(parts))
 
     @property

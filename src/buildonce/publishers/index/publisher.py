@@ -15,7 +15,7 @@ from buildonce.publishers.index import contents
 from buildonce.publishers.parcels import Parcel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from buildonce.model import Digest
@@ -63,7 +63,7 @@ class IndexPublisher:
         item = next(one for one in self._items(release) if one.filename == parcel.name)
         if item.archive:
             self.index.upload(item, contents.source(item, release), came)
-        elif (aside := self._aside(release)) and not self._has(aside, item):
+        elif (aside := self._aside(release)) and not _has(aside, [item]):
             self.index.upload(item, self._source(item, release), came, to=aside)
         came(parcel.size)
 
@@ -72,7 +72,7 @@ class IndexPublisher:
         own = self._own(release)
         missing = self.index.missing(own, release.digest)
         aside = self._aside(release)
-        if aside and self.index.devpi and len(missing) == len(own) and all(self._has(aside, one) for one in own):
+        if aside and self.index.devpi and len(missing) == len(own) and _has(aside, own):
             refused = aside.push(own[0].project, own[0].version, self.index.devpi)
             missing = self.index.missing(own, release.digest)
             if refused and missing:
@@ -124,6 +124,8 @@ class IndexPublisher:
         )
         return None
 
-    def _has(self, index: Devpi, item: Item) -> bool:
-        found = index.held(item.project, item.version).get(item.filename)
-        return found is not None and found.sha256 == item.sha256
+
+def _has(index: Devpi, items: Sequence[Item]) -> bool:
+    """Whether the index has all of *items*, of one version."""
+    found = index.held(items[0].project, items[0].version)
+    return all(one.filename in found and found[one.filename].sha256 == one.sha256 for one in items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -32,11 +33,18 @@ def done(answer: Answer) -> bool:
 
 
 class Web:
-    """The server of the destination *name*, which uploads reach at *url*. Safe to use from several threads."""
+    """The server of the destination *name*, which uploads reach at *url*. Safe to use from several threads.
+
+    ``tokens`` is the address at which a password is exchanged for a token, if there is one: devpi takes a third of a
+    second to check a password, with every request.
+    """
 
     def __init__(self, name: str, url: str, net: Net) -> None:
         self.name, self.url, self.net = name, url, net
+        self.tokens = ""
+        self._finding = threading.Lock()
         self._login: tuple[login.Login | None] | None = None
+        self._secrets: set[str] = set()
 
     def ask(
         self,
@@ -94,8 +102,8 @@ class Web:
             title = re.search(r"<title>\s*(?:\d{3}\s+)?(.*?)\s*</title>", text, re.DOTALL | re.IGNORECASE)
             found = title[1] if title else text.strip().partition("\n")[0]
         words = " ".join(str(found or "").split())[:_MOST_SAID]
-        if (known := self._found()) and known.password:
-            words = words.replace(known.password, "…")
+        for secret in self._secrets:
+            words = words.replace(secret, "…")
         return f": {words}" if words.isprintable() and words and "<" not in words else ""
 
     def _authorization(self, url: str) -> dict[str, str]:
@@ -105,9 +113,23 @@ class Web:
         return {"Authorization": found.header} if found else {}
 
     def _found(self) -> login.Login | None:
-        if self._login is None:
-            self._login = (login.find(self.name, self.url),)
-        return self._login[0]
+        with self._finding:
+            if self._login is None:
+                found = login.find(self.name, self.url)
+                self._login = (self._exchanged(found) if found and self.tokens else found,)
+                self._secrets |= {one.password for one in (found, *self._login) if one}
+            return self._login[0]
+
+    def _exchanged(self, found: login.Login) -> login.Login:
+        """A token instead of the password; what is wrong with the password, the next request tells."""
+        body = json.dumps({"user": found.user, "password": found.password}).encode()
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        answer = self.net.ask("POST", self.tokens, headers=headers, body=body)
+        try:
+            token = json.loads(answer.body)["result"]["password"] if done(answer) else found.password
+        except (ValueError, KeyError, TypeError):
+            token = found.password
+        return login.Login(user=found.user, password=str(token))
 
 
 def require_json(value: Any, url: str) -> Any:
