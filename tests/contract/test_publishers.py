@@ -16,7 +16,7 @@ from tests import small_release
 from tests.publishers.sites import DevpiSite, FolderSite, PypiserverSite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from buildonce.publishers import Outgoing, Parcel, Publisher
@@ -110,15 +110,15 @@ def test_other_bytes_are_refused(site: Site, release: Outgoing, key: Key, tmp_pa
     assert site.state() == before
 
 
-def rebuilt(release: Outgoing, key: Key, tmp_path: Path) -> Outgoing:
-    """The same version with other bytes: every artifact is longer."""
+def rebuilt(release: Outgoing, key: Key, tmp_path: Path, *, only: Sequence[str] = ()) -> Outgoing:
+    """The same version with other bytes: every artifact is longer, or those of the kinds *only*."""
     folder = shutil.copytree(release.folder, tmp_path / "other")
     for name in ("attestations", "log"):
         shutil.rmtree(folder / name)
     made = []
     for one in release.manifest.artifacts:
         path = folder / one.file
-        path.write_bytes(path.read_bytes() + b"!")
+        path.write_bytes(path.read_bytes() + b"!" * (not only or one.kind in only))
         made.append(small_release.described(one, path))
     for name, data in small_release.documents(small_release.stage(tmp_path / "stage"), made).items():
         (folder / name).write_bytes(data)

@@ -63,11 +63,13 @@ def _in_keyring(url: str, user: str) -> Login | None:
     """From the package ``keyring``, when it is installed: stored for the address, as twine and pip look for it."""
     try:
         import keyring
-        from keyring.errors import KeyringError
+        from keyring.errors import KeyringError, NoKeyringError
     except ImportError:
         return None
     try:
         found = keyring.get_credential(url, user or None)
+    except NoKeyringError:
+        return None
     except (KeyringError, RuntimeError) as error:
         raise ReleaseError(
             f"the keyring cannot be read: {error}",

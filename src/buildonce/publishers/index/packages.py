@@ -37,7 +37,7 @@ __all__ = ["PackageIndex"]
 
 _STREAMS: Final = 4
 _LOOKS: Final = 5  # an index may show a file some seconds after it took it
-_NO_UPLOADS: Final = (404, 405)
+_NO_UPLOADS: Final = (404, 405, 501)
 
 
 class PackageIndex:
@@ -119,8 +119,6 @@ class PackageIndex:
             if done(answer):
                 return
             refused = self.web.refusal(answer, f"{url.rstrip('/')}/{item.filename}")
-            if answer.status in DENIED:
-                raise refused
         found = self.held(item.project, item.version).get(item.filename)
         if found is None:
             raise refused
@@ -216,7 +214,7 @@ def _require_only(wanted: Iterable[Item], there: Mapping[str, Held], item: Item,
     """Raise :class:`VerificationError` when the version has a file for pip that is not of the release."""
     names = {one.filename for one in wanted}
     for name in there:
-        if name not in names and simple.version_of(name) is not None:
+        if name not in names and not name.endswith(contents.DOCUMENTS) and simple.version_of(name) is not None:
             raise VerificationError(
                 f"{item.project} {item.version} has a file there that is not of this release: {name}",
                 where=where,

@@ -11,6 +11,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from buildonce.errors import VerificationError
 from buildonce.publishers.index import contents
 from buildonce.publishers.parcels import Parcel
 
@@ -69,9 +70,19 @@ class IndexPublisher:
 
     def reveal(self, release: Outgoing) -> None:
         """See :meth:`buildonce.publishers.Publisher.reveal`."""
+        aside = self._aside(release)
+        try:
+            self._reveal(release, aside)
+        except VerificationError:
+            if aside:
+                aside.delete()  # what waits there will never be shown
+            raise
+        if aside:
+            aside.delete()
+
+    def _reveal(self, release: Outgoing, aside: Devpi | None) -> None:
         own = self._own(release)
         missing = self.index.missing(own, release.digest)
-        aside = self._aside(release)
         if aside and self.index.devpi and len(missing) == len(own) and _has(aside, own):
             refused = aside.push(own[0].project, own[0].version, self.index.devpi)
             missing = self.index.missing(own, release.digest)
@@ -79,8 +90,6 @@ class IndexPublisher:
                 raise refused
         for one in missing:
             self.index.upload(one, self._source(one, release), lambda _: None)
-        if aside:
-            aside.delete()
 
     def read_back(self, release: Outgoing) -> None:
         """See :meth:`buildonce.publishers.Publisher.read_back`."""
