@@ -370,7 +370,7 @@ def test_the_order_of_logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_machine_without_a_keyring_has_no_login_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keyring.core._keyring_backend", keyring.backends.fail.Keyring())
+    monkeypatch.setattr("keyring.core._keyring_backend", keyring.backends.fail.Keyring())  # type: ignore[no-untyped-call]
     monkeypatch.setenv("BUILDONCE_THERE_USER", "ada")
     assert find("there", "https://index.example.org/") is None
 
