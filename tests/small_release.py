@@ -33,6 +33,7 @@ from buildonce.system import archive as archives
 from buildonce.system import files
 from buildonce.system.archive import Member
 from buildonce.system.store import Store
+from tests.debs import making as debs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -185,6 +186,13 @@ def with_wheels(made: Stage, own: Wheel, wheels: Sequence[Wheel]) -> Stage:
     return dataclasses.replace(made, own=own, wheelhouse=Wheelhouse(target=made.target, wheels=every))
 
 
+DEB = {
+    "Version": f"{VERSION.debian}-1+deb12",
+    "Maintainer": "Ada Lovelace <ada@example.org>",
+    "Description": "A tiny application for tests.",
+}
+
+
 def artifacts(folder: Path) -> tuple[Artifact, ...]:
     """Three artifacts of a few bytes."""
     pex = Entry(path="__main__.py", mode=0o644, size=4, sha256=files.sha256_bytes(b"main"))
@@ -229,6 +237,8 @@ def _artifact(folder: Path, kind: str, name: str, on: str = "", extras: tuple[En
     path = folder / name
     if kind == "wheel":
         wheel(folder, *name.split("-")[:2])
+    elif kind == "deb":
+        debs.make(path, [debs.file("./usr/share/tinyapp", b"the deb\n")], fields=DEB)
     else:
         path.write_bytes(f"the {kind}\n".encode())
     made = Artifact(kind=kind, path=path, sha256=Digest(""), size=0, target=on, extras=extras)  # type: ignore[arg-type]

@@ -23,8 +23,15 @@ _Image = Annotated[
     str,
     Matching(r"oci(?:\+http)?://[^\s@:/]+(?::\d+)?/[^\s@:]+", "written as oci://host/team/name, without tag and user"),
 ]
-_Suite = Annotated[str, Matching(_WORD, "a word of small letters, digits, dots and hyphens")]
-_Text = Annotated[str, Matching(r"[^\x00-\x1f\x7f]+", "a text on one line")]
+_Component = Annotated[str, Matching(_WORD, "a word of small letters, digits, dots and hyphens")]
+_Suite = Annotated[
+    str,
+    Matching(
+        r"(?:[a-z0-9]|\{codename\})(?:[a-z0-9.+-]|\{codename\})*",
+        "a word of small letters, digits, dots and hyphens, in which {codename} may stand for the Debian release",
+    ),
+]
+_Origin = Annotated[str, Matching(r"[^\x00-\x1f\x7f,]*", "a text on one line, without commas")]
 
 
 class FolderDestination(Table):
@@ -56,16 +63,19 @@ class AptDestination(Table):
     """`apt`."""
     path: _Path
     """The repository's folder; it has to be there."""
-    suite: _Suite = "stable"
-    """Where new debs appear, one suite a Debian release: `{codename}` stands for it, as in `{codename}-staging`."""
-    component: _Suite = "main"
+    suite: _Suite = "{codename}"
+    """Where new debs appear. `{codename}` stands for their Debian release, as in `{codename}-staging`; without it the
+    suite takes debs of one Debian release alone."""
+    component: _Component = "main"
     """The component of the suite."""
-    origin: _Text = ""
+    origin: _Origin = ""
     """Origin and Label in Release files, for pins; the release's name when not given."""
     valid_days: Annotated[StrictInt, Field(ge=1, le=3650)] = 30
     """After so many days hosts refuse the repository (Valid-Until) unless it was signed again."""
     url: _Web | None = None
     """The address at which hosts see the folder, for the `.sources` file; the folder itself when not given."""
+    key: _Path | None = None
+    """The key that signs this repository; the project's own when not given."""
 
 
 class RegistryDestination(Table):

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
     from buildonce.project import Project
     from buildonce.protocols import Progress
-    from buildonce.publishers import Parcel, Publisher
-    from buildonce.signing import PublicKey
+    from buildonce.publishers import Means, Parcel, Publisher
     from buildonce.signing.release import Verified
-    from buildonce.system import System
 
 __all__ = ["Published", "deliver", "outgoing", "publish"]
 
@@ -50,7 +48,7 @@ class Published:
 
 
 def publish(
-    root: Path, folder: Path, to: Sequence[str], keys: Sequence[PublicKey], system: System, *, dry_run: bool = False
+    root: Path, folder: Path, to: Sequence[str], means: Means, *, dry_run: bool = False
 ) -> tuple[Published, ...]:
     """Bring the release in *folder* to the destinations *to* of the project in *root*.
 
@@ -58,8 +56,9 @@ def publish(
     destination that nobody configured, :class:`VerificationError` for a release that is not whole and signed or a
     version that is published with other bytes, and :class:`ReleaseError` naming all destinations that say no.
     """
-    chosen = _chosen(projects.read(root), to, system)
-    release = outgoing(folder, verification.verify(folder, keys, system))
+    system = means.system
+    chosen = _chosen(projects.read(root), to, means)
+    release = outgoing(folder, verification.verify(folder, means.trusted, system))
     system.progress.step(f"ask {len(chosen)} destinations")
     plans = _prepared(chosen, release)
     if dry_run:
@@ -67,7 +66,7 @@ def publish(
     return tuple(deliver(name, publisher, release, system.progress) for name, publisher in chosen.items())
 
 
-def _chosen(project: Project, to: Sequence[str], system: System) -> dict[str, Publisher]:
+def _chosen(project: Project, to: Sequence[str], means: Means) -> dict[str, Publisher]:
     known = project.settings.publish
     unknown = [name for name in to if name not in known]
     if unknown:
@@ -78,7 +77,7 @@ def _chosen(project: Project, to: Sequence[str], system: System) -> dict[str, Pu
             where="[tool.release.publish]",
             hint=f"did you mean {near[0]!r}?" if near else listed,
         )
-    return {name: open_publisher(name, known[name], project.root, system) for name in dict.fromkeys(to)}
+    return {name: open_publisher(name, known[name], project.root, means) for name in dict.fromkeys(to)}
 
 
 def outgoing(folder: Path, verified: Verified) -> Outgoing:

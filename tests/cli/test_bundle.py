@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say what to bundle: --inputs"),
+        ([], "name the folder of a release, or say --inputs"),
         (["--inputs", "--out", "x.tar", "--to", "v"], "--out writes one file, --to a vault: give one of the two"),
     ],
 )

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-from buildonce.destinations import IndexDestination
-from buildonce.publishers import FolderPublisher, IndexPublisher
-from buildonce.publishers.index import PackageIndex
+from buildonce.destinations import AptDestination
+from buildonce.publishers import AptPublisher, FolderPublisher, Means
+from buildonce.signing import openpgp
+from buildonce.system import System
 from buildonce.system.console import SilentProgress
 from buildonce.system.net import Net
-from tests import indexes
+from buildonce.system.run import HostRunner
+from buildonce.system.store import Store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from buildonce.publishers import Outgoing, Publisher
+    from buildonce.signing import Key, PublicKey
 
-__all__ = ["DevpiSite", "FolderSite", "PypiserverSite", "Site", "index_publisher"]
+__all__ = ["APT", "AptSite", "FolderSite", "Site", "means"]
+
+
+APT = AptDestination(type="apt", path="not read here")
 
 
 class Site(Protocol):
@@ -42,10 +48,6 @@ class Site(Protocol):
 
     def spoil(self, release: Outgoing) -> None:
         """Change a byte of what is published."""
-        ...
-
-    def close(self) -> None:
-        """End what runs for it."""
         ...
 
 
@@ -72,87 +74,47 @@ class FolderSite:
         path = self._version(release) / next(iter(release.files))
         path.write_bytes(path.read_bytes() + b"!")
 
-    def close(self) -> None:
-        """Nothing runs."""
-
     def _version(self, release: Outgoing) -> Path:
         return self.root / release.manifest.name / release.manifest.version.pep440
 
 
-class _IndexSite:
-    """Closes the connections of its publishers."""
+@dataclass(frozen=True)
+class AptSite:
+    """An apt repository in a folder, as hosts see it: InRelease, the lists that it names, the debs that they name."""
 
-    def __init__(self) -> None:
-        self._open: list[Net] = []
-
-    def _publisher(self, kind: Literal["devpi", "index"], url: str) -> IndexPublisher:
-        self._open.append(Net(pause=0.01))
-        return index_publisher(kind, url, self._open[-1])
-
-    def close(self) -> None:
-        for net in self._open:
-            net.close()
-
-
-class DevpiSite(_IndexSite):
-    """An index of its own on a devpi server."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__()
-        self._server = indexes.devpi()
-        self.path = self._server.new_index()
+    root: Path
+    key: Key
+    settings: AptDestination = APT
 
     def publisher(self) -> Publisher:
-        indexes.log_in("127.0.0.1")
-        return self._publisher("devpi", f"{self._server.url}/{self.path}/")
+        self.root.mkdir(exist_ok=True)
+        return AptPublisher(self.root, self.settings, means(self.key))
 
     def seen(self, release: Outgoing) -> dict[str, str]:
-        return self._server.seen(self.path, release.manifest.distribution)
+        found: dict[str, str] = {}
+        for place in self.root.glob("dists/*/InRelease"):
+            text = openpgp.read_cleartext(place.read_bytes(), self.key.public).decode()
+            for digest, name in re.findall(r"^ ([0-9a-f]{64}) +\d+ (\S+/Packages)$", text, re.MULTILINE):
+                listed = (place.parent / name).with_name("by-hash") / "SHA256" / digest
+                for one in re.findall(r"^Filename: (.+)$", listed.read_text(), re.MULTILINE):
+                    found[Path(one).name] = hashlib.sha256((self.root / one).read_bytes()).hexdigest()
+        return found
 
     def expected(self, release: Outgoing) -> dict[str, str]:
-        # What the documents are is not in SHA256SUMS: the publisher's own tests look into them.
-        said = release.manifest
-        name = f"{said.distribution}-{said.version.pep440}.doc.zip"
-        papers = self.seen(release).get(name, "")
-        return {name: papers, **{one.file: one.sha256 for one in said.artifacts if one.kind in ("wheel", "sdist")}}
+        return {one.name: release.files[one.name] for one in release.of_kind("deb")}
 
     def state(self) -> object:
-        return self._server.state(self.path)
+        return [(str(path), path.stat().st_mtime_ns) for path in sorted(self.root.rglob("*")) if path.is_file()]
 
     def spoil(self, release: Outgoing) -> None:
-        path = next(one for one in self._server.stored(self.path) if one.suffix == ".whl")
-        path.write_bytes(path.read_bytes()[:-1] + b"!")
+        (path,) = self.root.glob(f"pool/*/*/*/{release.of_kind('deb')[0].name}")
+        path.write_bytes(path.read_bytes() + b"!")
 
 
-class PypiserverSite(_IndexSite):
-    """A server that is not devpi, and has no place for documents."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__()
-        self._server = indexes.pypiserver(root)
-
-    def publisher(self) -> Publisher:
-        indexes.log_in("127.0.0.1")
-        return self._publisher("index", f"{self._server.url}/")
-
-    def seen(self, release: Outgoing) -> dict[str, str]:
-        return self._server.seen(release.manifest.distribution)
-
-    def expected(self, release: Outgoing) -> dict[str, str]:
-        return {one.file: one.sha256 for one in release.manifest.artifacts if one.kind in ("wheel", "sdist")}
-
-    def state(self) -> object:
-        return [(path.name, path.stat().st_mtime_ns) for path in sorted(self._server.folder.iterdir())]
-
-    def spoil(self, release: Outgoing) -> None:
-        path = next(self._server.folder.glob("*.whl"))
-        path.write_bytes(path.read_bytes()[:-1] + b"!")
-
-
-def index_publisher(kind: Literal["devpi", "index"], url: str, net: Net, *, wheelhouse: bool = False) -> IndexPublisher:
-    """A publisher to the index at *url*."""
-    destination = IndexDestination(type=kind, url=url, wheelhouse=wheelhouse)
-    return IndexPublisher(PackageIndex("there", destination, net), SilentProgress())
+def means(key: Key, *trusted: PublicKey) -> Means:
+    """What publishers work with on this machine; *key* signs."""
+    machine = System(store=Store(Path("/nowhere")), net=Net(), host=HostRunner(), progress=SilentProgress())
+    return Means(system=machine, key=lambda _: key, trusted=trusted or (key.public,))
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from buildonce import publishing
 from buildonce.errors import ReleaseError
 from buildonce.publishers import FolderPublisher, Outgoing
 from buildonce.system.console import SilentProgress
+from tests.crashing import Crashes
 from tests.publishers.sites import FolderSite
 
 if TYPE_CHECKING:
@@ -108,3 +110,23 @@ def test_many_at_once(shelf: Path, release: Outgoing) -> None:
     assert failures == []
     assert FolderSite(shelf).seen(release) == FolderSite(shelf).expected(release)
     assert [path.name for path in (shelf / ".incoming").iterdir()] == ["lock"]
+
+
+def test_killed_at_every_change(tmp_path: Path, release: Outgoing, capsys: pytest.CaptureFixture[str]) -> None:
+    """In between the version is there whole, or not at all; again, and all is there."""
+    number, crashes = itertools.count(), Crashes()
+
+    def fresh() -> Path:
+        folder = tmp_path / "crashed" / str(next(number))
+        folder.mkdir(parents=True)
+        return folder
+
+    for folder in crashes.each(publish, release, below=fresh):
+        site = FolderSite(folder)
+        assert site.seen(release) in ({}, site.expected(release)), f"after {crashes.count} changes"
+        publish(folder, release)
+        assert site.seen(release) == site.expected(release)
+        assert list(folder.rglob(".*.part")) == []
+    with capsys.disabled():
+        print(f"\nfolder: killed at each of {crashes.count} changes", end="")
+    assert crashes.count > 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -224,3 +225,29 @@ def test_sums_are_for_the_files_of_the_folder_alone(tmp_path: Path) -> None:
 
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert sums.sums(tmp_path) == f"{empty}  a\n{empty}  b\n".encode()
+
+
+TEXT = b"Origin: team\nSHA256:\n 00 1 main/Packages\n"
+
+
+def test_a_text_with_its_signature_is_what_gpgv_reads(key: Key, tmp_path: Path) -> None:
+    (tmp_path / "InRelease").write_bytes(openpgp.cleartext(key, TEXT, time=small_release.EPOCH))
+    (tmp_path / "key.gpg").write_bytes(openpgp.certificate(key))
+    command = ["gpgv", "--keyring", str(tmp_path / "key.gpg"), "--output", "-", str(tmp_path / "InRelease")]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, TEXT), done.stderr
+    assert openpgp.read_cleartext((tmp_path / "InRelease").read_bytes(), key.public) == TEXT
+
+
+def test_every_changed_byte_of_a_text_with_its_signature_is_noticed(key: Key) -> None:
+    message = openpgp.cleartext(key, TEXT, time=small_release.EPOCH)
+    for at in range(len(message)):
+        changed = message[:at] + bytes([message[at] ^ 1]) + message[at + 1 :]
+        with pytest.raises(VerificationError):
+            openpgp.read_cleartext(changed, key.public)
+
+
+@pytest.mark.parametrize("text", [b"no end", b"space \n", b"-dash\n", b"return\r\n"])
+def test_a_text_that_would_be_read_otherwise_is_not_signed(key: Key, text: bytes) -> None:
+    with pytest.raises(ValueError, match="read otherwise"):
+        openpgp.cleartext(key, text, time=small_release.EPOCH)

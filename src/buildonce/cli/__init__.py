@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "verify": "Check a release: signatures, digests, every artifact against the Tree.",
     "reproduce": "Build a release again from its recorded commit and lock; compare bit for bit.",
     "publish": "Bring a release to its destinations, all of it or nothing.",
+    "apt": "Look after apt repositories: list, sign anew, prune.",
     "bundle": "Keep all that a release is built from, for when its upstreams are gone.",
     "key": "Make a signing key, or show how others verify with it.",
     "builder": "See, make, enter and remove build roots.",

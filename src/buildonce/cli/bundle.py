@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from buildonce.cli.keys import home, signer
 from buildonce.cli.options import Common, common, system
 
 __all__ = ["command"]
@@ -19,19 +20,57 @@ __all__ = ["command"]
 @click.option(
     "--to", multiple=True, metavar="VAULT", help="Into this vault: a folder or oci://host/name; may be given again."
 )
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A public key that may have signed the release; may be given again.",
+)
 @common
-def command(*, options: Common, folder: Path | None, inputs: bool, out: Path | None, to: tuple[str, ...]) -> None:
-    """Keep all that a release is built from, for the day on which its upstreams are gone.
+def command(
+    *,
+    options: Common,
+    folder: Path | None,
+    inputs: bool,
+    out: Path | None,
+    to: tuple[str, ...],
+    keys: tuple[Path, ...],
+) -> None:
+    """Put the release in DIR into one file, with all that a site without network needs to verify and install it.
 
-    Without --out and --to, in the vaults that [tool.release] and BUILDONCE_VAULT name. With DIR, a release folder, only
-    if the lock here is the one that it was built from.
+    With --inputs, keep all that a release is built from, for the day on which its upstreams are gone: in a file, or
+    without --out and --to in the vaults that [tool.release] and BUILDONCE_VAULT name; with DIR, only if the lock here
+    is the one that it was built from.
     """
-    if not inputs:
-        msg = "say what to bundle: --inputs"
-        raise click.UsageError(msg)
     if out and to:
         msg = "--out writes one file, --to a vault: give one of the two"
         raise click.UsageError(msg)
+    if inputs:
+        _keep_inputs(options, folder, out, to)
+    elif folder and not to:
+        _carry(options, folder, out, keys)
+    else:
+        msg = "name the folder of a release, or say --inputs"
+        raise click.UsageError(msg)
+
+
+def _carry(options: Common, folder: Path, out: Path | None, keys: tuple[Path, ...]) -> None:
+    from buildonce import airgap, verification
+    from buildonce.cli import show
+    from buildonce.publishers import Means
+
+    with system(options) as machine:
+        means = Means(system=machine, key=signer(options.root, machine), trusted=verification.trusted(keys, home()))
+        made = airgap.make(options.root / folder, options.root / out if out else None, means)
+    if options.json:
+        click.echo(json.dumps(show.carried_json(made), indent=2))
+    else:
+        show.carried(made)
+
+
+def _keep_inputs(options: Common, folder: Path | None, out: Path | None, to: tuple[str, ...]) -> None:
     from buildonce import bundling
     from buildonce.cli import show
 

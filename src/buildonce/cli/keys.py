@@ -5,15 +5,23 @@ Never on the command line, where everybody can read it.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from buildonce.errors import ReleaseError
 
-__all__ = ["chosen_key", "home", "new_passphrase", "passphrase"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from buildonce.signing import Key
+    from buildonce.system import System
+
+__all__ = ["chosen_key", "home", "new_passphrase", "passphrase", "signer"]
 
 _FILE = "RELEASE_KEY_PASSPHRASE_FILE"
 
@@ -21,6 +29,22 @@ _FILE = "RELEASE_KEY_PASSPHRASE_FILE"
 def chosen_key(option: str | None) -> str:
     """``--key``, else RELEASE_KEY of the environment, else "": the configured key or this machine's own."""
     return option or os.environ.get("RELEASE_KEY", "")
+
+
+def signer(root: Path, machine: System) -> Callable[[str], Key]:
+    """What opens a signing key of the project in *root*: the one in a file, or for "" the one that signs releases.
+
+    Each is opened, and its passphrase asked for, once and only when it is needed.
+    """
+
+    @functools.cache
+    def key(chosen: str) -> Key:
+        from buildonce import project, seal
+
+        found = project.read(root)
+        return seal.key(chosen or chosen_key(None), found, home=home(), passphrase=passphrase, system=machine)
+
+    return key
 
 
 def home() -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from buildonce.cli.keys import home
+from buildonce.cli.keys import home, signer
 from buildonce.cli.options import Common, common, complete_destination, system
 
 __all__ = ["command"]
@@ -41,10 +41,11 @@ def command(*, options: Common, folder: Path, to: tuple[str, ...], keys: tuple[P
     """
     from buildonce import publishing, verification
     from buildonce.cli import show
+    from buildonce.publishers import Means
 
     with system(options) as machine:
-        trusted = verification.trusted(keys, home())
-        found = publishing.publish(options.root, options.root / folder, to, trusted, machine, dry_run=dry_run)
+        means = Means(system=machine, key=signer(options.root, machine), trusted=verification.trusted(keys, home()))
+        found = publishing.publish(options.root, options.root / folder, to, means, dry_run=dry_run)
     if options.json:
         click.echo(json.dumps(show.published_json(found, dry_run=dry_run), indent=2))
     else:

@@ -13,6 +13,7 @@ from buildonce import target as targets
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from buildonce.airgap import Carried
     from buildonce.bundling import Bundled
     from buildonce.difference import Difference
     from buildonce.doctoring import Finding
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = [
     "bundled",
     "bundled_json",
+    "carried",
+    "carried_json",
     "findings",
     "locked",
     "locked_json",
@@ -312,3 +315,15 @@ def published_json(found: Sequence[Published], *, dry_run: bool) -> dict[str, An
             for one in found
         ],
     }
+
+
+def carried(made: Carried) -> None:
+    """Where the bundle of a release is, and how the other side begins."""
+    click.echo(f"{made.bundle}: {made.files} files, {size(made.size)}")
+    click.echo(f"signed by {made.signer}\nthere: tar -xf {made.bundle.name}, then README.txt", err=True)
+
+
+def carried_json(made: Carried) -> dict[str, Any]:
+    """The result of ``release bundle DIR --json``."""
+    facts = {"name": made.name, "version": made.version, "bundle": str(made.bundle)}
+    return {**facts, "files": made.files, "size": made.size, "signer": made.signer}

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from buildonce.destinations import FolderDestination, IndexDestination
+from buildonce.destinations import AptDestination, FolderDestination, IndexDestination
+from buildonce.publishers.apt import DOCUMENTS, AptPublisher
 from buildonce.publishers.folder import FolderPublisher
 from buildonce.publishers.index import IndexPublisher, PackageIndex
-from buildonce.publishers.parcels import Outgoing, Parcel
+from buildonce.publishers.parcels import Means, Outgoing, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.destinations import Destination
-    from buildonce.system import System
 
-__all__ = ["FolderPublisher", "IndexPublisher", "Outgoing", "Parcel", "Publisher", "open_publisher"]
+__all__ = ["DOCUMENTS", "AptPublisher", "FolderPublisher", "IndexPublisher", "Means", "Outgoing", "Parcel", "Publisher", "open_publisher"]
 
 
 class Publisher(Protocol):
@@ -62,12 +62,14 @@ class Publisher(Protocol):
         ...
 
 
-def open_publisher(name: str, destination: Destination, root: Path, system: System) -> Publisher:
+def open_publisher(name: str, destination: Destination, root: Path, means: Means) -> Publisher:
     """The publisher for *destination*, called *name*; its paths are relative to *root*. Nothing is touched yet."""
     match destination:
         case FolderDestination():
             return FolderPublisher((root / destination.path).expanduser().resolve())
+        case AptDestination():
+            return AptPublisher((root / destination.path).expanduser().resolve(), destination, means)
         case IndexDestination():
-            return IndexPublisher(PackageIndex(name, destination, system.net), system.progress)
+            return IndexPublisher(PackageIndex(name, destination, means.system.net), means.system.progress)
         case _:
             raise NotImplementedError(destination.type)

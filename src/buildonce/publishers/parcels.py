@@ -8,13 +8,24 @@ from typing import TYPE_CHECKING
 from buildonce.errors import VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from buildonce.manifest import Manifest
     from buildonce.model import ArtifactKind, Digest
+    from buildonce.signing import Key, PublicKey
+    from buildonce.system import System
 
-__all__ = ["Outgoing", "Parcel", "require_same"]
+__all__ = ["Means", "Outgoing", "Parcel", "require_same"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Means:
+    """What publishers work with beside the release."""
+
+    system: System
+    key: Callable[[str], Key]  # the signing key in that file; for "" the one that signs releases
+    trusted: tuple[PublicKey, ...]  # whose signatures count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

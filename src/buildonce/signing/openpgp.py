@@ -1,4 +1,4 @@
-"""OpenPGP, as much of it as a release needs: a certificate for our key, and one detached signature.
+"""OpenPGP, as much of it as a release needs: a certificate for our key, and one signature, detached or around a text.
 
 Formats: RFC 4880, RFC 6637 for ECDSA. gpgv, sqv and apt read both; no gpg is needed to write them. Everything
 but the signature's two numbers and its time follows from the public key, so that verifying means: read these
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from buildonce.signing.keys import Key
     from buildonce.signing.public import PublicKey
 
-__all__ = ["CREATED", "Signature", "armor", "certificate", "fingerprint", "read", "sign"]
+__all__ = ["CREATED", "Signature", "armor", "certificate", "cleartext", "fingerprint", "read", "read_cleartext", "sign"]
 
 # 2000-01-01 UTC. A v4 fingerprint covers the key's creation time; a constant makes it follow from the public
 # key alone, and lies before every commit, because gpgv refuses a signature that is older than its key.
@@ -32,13 +32,15 @@ CREATED: Final = 946684800
 _P256: Final = bytes.fromhex("2a8648ce3d030107")  # 1.2.840.10045.3.1.7
 _ECDSA, _SHA256 = 19, 8
 _V4 = 4
-_BINARY, _POSITIVE_CERTIFICATION = 0x00, 0x13
+_BINARY, _TEXT, _POSITIVE_CERTIFICATION = 0x00, 0x01, 0x13
 _SIGNATURE_PACKET, _KEY_PACKET, _USER_PACKET = 2, 6, 13
 _MADE_AT, _ISSUER, _PREFERRED_CIPHERS, _PREFERRED_HASHES, _USAGE, _ISSUER_FINGERPRINT = 2, 16, 11, 21, 27, 33
 _CERTIFY_AND_SIGN: Final = b"\x03"
 _AES: Final = b"\x09\x08\x07"
 _SHA2: Final = b"\x08\x0a\x09"
 _LATEST: Final = 2**32 - 1
+_CLEARTEXT: Final = b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n"
+_SIGNATURE_BEGINS: Final = b"-----BEGIN PGP SIGNATURE-----\n"
 _ARMOR: Final = re.compile(
     r"-----BEGIN PGP SIGNATURE-----\n\n((?:[A-Za-z0-9+/=]{1,64}\n)+)=[A-Za-z0-9+/]{4}\n"
     r"-----END PGP SIGNATURE-----\n"
@@ -77,9 +79,18 @@ def certificate(key: Key) -> bytes:
 
 def sign(key: Key, data: bytes, *, time: int) -> bytes:
     """An armored detached signature over *data*, said to be made at *time* (never before the key)."""
-    time = min(max(time, CREATED), _LATEST)
-    head = _hashed_head(_BINARY, key.public, time)
-    return _detached(key.public, data, Signature(der=key.sign(_covered(head, data)), time=time))
+    return _signed(key, data, _BINARY, time)
+
+
+def cleartext(key: Key, text: bytes, *, time: int) -> bytes:
+    """*text* with its signature below (RFC 4880, 7), as apt wants ``InRelease``.
+
+    Its lines must be plain: no space at an end, no ``-`` at a beginning, a line feed after each. Raises ValueError.
+    """
+    if text != _plain(text):
+        msg = "the text would be read otherwise than it was signed"
+        raise ValueError(msg)
+    return _CLEARTEXT + text + _signed(key, _canonical(text), _TEXT, time)
 
 
 def read(text: bytes, data: bytes, public: PublicKey) -> Signature:
@@ -87,13 +98,19 @@ def read(text: bytes, data: bytes, public: PublicKey) -> Signature:
 
     Raises :class:`VerificationError` (without ``where``; the caller knows the file).
     """
-    found = _numbers(text)
-    if _detached(public, data, found) != text:
-        raise VerificationError("not an OpenPGP signature by this key over these bytes")
-    head = _hashed_head(_BINARY, public, found.time)
-    if not public.check(found.der, _covered(head, data)):
-        raise VerificationError("the OpenPGP signature is wrong")
-    return found
+    return _read(text, data, public, _BINARY)
+
+
+def read_cleartext(message: bytes, public: PublicKey) -> bytes:
+    """The text in *message* if that is exactly what :func:`cleartext` would have written with *public*'s key.
+
+    Raises :class:`VerificationError` (without ``where``).
+    """
+    text, begins, _ = message.removeprefix(_CLEARTEXT).partition(_SIGNATURE_BEGINS)
+    if not message.startswith(_CLEARTEXT) or not begins or text != _plain(text):
+        raise VerificationError("not a text with an OpenPGP signature of a release")
+    _read(message[len(_CLEARTEXT) + len(text) :], _canonical(text), public, _TEXT)
+    return text
 
 
 def armor(kind: str, data: bytes) -> bytes:
@@ -104,8 +121,34 @@ def armor(kind: str, data: bytes) -> bytes:
     return f"-----BEGIN PGP {kind}-----\n\n{lines}\n={check}\n-----END PGP {kind}-----\n".encode()
 
 
-def _detached(public: PublicKey, data: bytes, signature: Signature) -> bytes:
-    head = _hashed_head(_BINARY, public, signature.time)
+def _plain(text: bytes) -> bytes:
+    """*text* without what the cleartext framework would escape or leave out of the signature."""
+    return b"".join(line.lstrip(b"-").rstrip(b" \t\r") + b"\n" for line in text.split(b"\n")[:-1])
+
+
+def _canonical(text: bytes) -> bytes:
+    """What is signed of a text: the line break before the signature is not part of it."""
+    return text.removesuffix(b"\n").replace(b"\n", b"\r\n")
+
+
+def _signed(key: Key, data: bytes, kind: int, time: int) -> bytes:
+    time = min(max(time, CREATED), _LATEST)
+    head = _hashed_head(kind, key.public, time)
+    return _armored(key.public, data, Signature(der=key.sign(_covered(head, data)), time=time), kind)
+
+
+def _read(text: bytes, data: bytes, public: PublicKey, kind: int) -> Signature:
+    found = _numbers(text)
+    if _armored(public, data, found, kind) != text:
+        raise VerificationError("not an OpenPGP signature by this key over these bytes")
+    head = _hashed_head(kind, public, found.time)
+    if not public.check(found.der, _covered(head, data)):
+        raise VerificationError("the OpenPGP signature is wrong")
+    return found
+
+
+def _armored(public: PublicKey, data: bytes, signature: Signature, kind: int) -> bytes:
+    head = _hashed_head(kind, public, signature.time)
     return armor("SIGNATURE", _signature_packet(public, head, data, signature.der))
 
 

@@ -24,6 +24,7 @@ __all__ = ["PACKAGES", "HostRunner"]
 
 # Where Debian and Ubuntu have the programs that this one starts, for the line that installs them.
 PACKAGES: Final = {
+    "apt-ftparchive": "apt-utils",
     "apt-get": "apt",
     "bwrap": "bubblewrap",
     "cosign": "cosign",

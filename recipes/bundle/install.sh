@@ -1,0 +1,139 @@
+#!/bin/sh
+# Verifies every byte of this bundle, then installs the release from it. No network, nothing but the host's own tools.
+#
+#   sh install.sh --key FILE [verify | deb | image [TARGET] | wheelhouse DEST [TARGET] | pex DEST [TARGET]]
+#
+# FILE is the signer's public key, which you were given by a way that you trust: NAME.gpg (for gpgv) or NAME.pub (for openssl).
+# Exit codes: 0 done, 1 failed, 2 usage, 4 something is not as it was signed, 5 a program is missing.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+name=@name@
+version=@version@
+debs='@debs@'
+
+usage() {
+    sed -n 's/^#   \(sh install\.sh.*\)/usage: \1/p' "$0"
+}
+
+fail() {
+    echo "error: $2" >&2
+    [ $# -lt 3 ] || echo "hint: $3" >&2
+    exit "$1"
+}
+
+needs() {
+    command -v "$1" >/dev/null 2>&1 || fail 5 "the program $1 is not on this host" "apt install $2"
+}
+
+verify() {
+    [ -r "$key" ] || fail 2 "the key $key cannot be read"
+    case $key in
+        *.gpg)
+            needs gpgv gpgv
+            case $key in /*) ;; *) key=$PWD/$key ;; esac # a name without a folder is looked for in ~/.gnupg
+            said=$(gpgv --keyring "$key" "$here/BUNDLE.asc" "$here/BUNDLE" 2>&1) || untrusted "$said"
+            ;;
+        *.pub)
+            needs openssl openssl
+            said=$(openssl dgst -sha256 -verify "$key" -signature "$here/BUNDLE.sig" "$here/BUNDLE" 2>&1) || untrusted "$said"
+            ;;
+        *) fail 2 "$key is neither NAME.gpg nor NAME.pub" ;;
+    esac
+    listed=$(cd "$here" && sed 's/^[0-9a-f]*  //' BUNDLE | LC_ALL=C sort)
+    found=$(cd "$here" && find . ! -type d | sed 's,^\./,,' | grep -vx -e BUNDLE -e 'BUNDLE\.asc' -e 'BUNDLE\.sig' | LC_ALL=C sort)
+    [ "$listed" = "$found" ] || fail 4 "files are missing, or were added: nothing was installed" "unpack the bundle again into an empty folder"
+    said=$(cd "$here" && sha256sum --check --strict --quiet BUNDLE 2>&1) || {
+        echo "$said" >&2
+        fail 4 "these files are not as they were signed: nothing was installed" "copy the bundle again from where it was made"
+    }
+    echo "$name $version: every file is as it was signed" >&2
+}
+
+untrusted() {
+    echo "$1" >&2
+    fail 4 "the bundle is not signed with this key, or was changed since: nothing was installed"
+}
+
+# artifact SUFFIX TARGET: the one file of the release that ends so.
+artifact() {
+    suffix=$1 target=${2:-}
+    set --
+    for file in "$here"/release/*"$suffix"; do
+        case $file in
+            *.index.oci.tar) continue ;;
+            *"-$target$suffix") set -- "$@" "$file" ;;
+            *) [ -n "$target" ] || set -- "$@" "$file" ;;
+        esac
+    done
+    if [ $# -eq 0 ] || [ ! -e "$1" ]; then
+        fail 1 "this bundle has no $name-$version-${target:-*}$suffix"
+    fi
+    [ $# -eq 1 ] || fail 2 "this bundle is for several targets" "name one of: $(printf ' %s' "$@" | sed "s,$here/release/$name-$version-,,g; s,$suffix,,g")"
+    printf '%s\n' "$1"
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install_deb() {
+    needs apt-get apt
+    codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    machine=$(dpkg --print-architecture)
+    file=$(printf '%s\n' "$debs" | sed -n "s/^$codename $machine //p")
+    [ -n "$file" ] || fail 1 "this bundle has no deb for $codename on $machine" "it has: $(printf '%s\n' "$debs" | sed 's/ [^ ]*$//' | tr '\n' ';')"
+    # What it depends on comes from where the host has its packages from.
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -o APT::Sandbox::User=root --yes --allow-downgrades --no-install-recommends install "$here/release/$file"
+}
+
+install_image() {
+    file=$(artifact .oci.tar "${1:-}") || exit
+    if command -v docker >/dev/null 2>&1; then
+        docker load --input "$file"
+    elif command -v podman >/dev/null 2>&1; then
+        podman load --input "$file"
+    else
+        fail 5 "neither docker nor podman is on this host" "apt install podman"
+    fi
+}
+
+install_wheelhouse() {
+    [ $# -ge 1 ] || { usage >&2; exit 2; }
+    file=$(artifact .wheelhouse.tar "${2:-}") || exit
+    unpacked=$(mktemp -d)
+    trap 'rm -rf "$unpacked"' EXIT
+    tar -xf "$file" -C "$unpacked"
+    sh "$unpacked/install.sh" "$1"
+}
+
+install_pex() {
+    [ $# -ge 1 ] || { usage >&2; exit 2; }
+    file=$(artifact .pex "${2:-}") || exit
+    install -D -m 755 "$file" "$1"
+    echo "$1"
+}
+
+key=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --key)
+            [ $# -ge 2 ] || { usage >&2; exit 2; }
+            key=$2
+            shift 2
+            ;;
+        --key=*) key=${1#--key=} && shift ;;
+        -h | --help) usage && exit 0 ;;
+        *) break ;;
+    esac
+done
+what=${1:-verify}
+[ $# -eq 0 ] || shift
+[ -n "$key" ] || fail 2 "name the signer's public key with --key" \
+    "$here/keys has the one that came with the bundle: of use when you can tell that it is the signer's"
+case $what in
+    verify) verify ;;
+    deb | image | wheelhouse | pex) verify && "install_$what" "$@" ;;
+    *) usage >&2 && exit 2 ;;
+esac
