@@ -152,6 +152,7 @@ class _CutError(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits 40 ms for the client to acknowledge its headers
     proxy: Proxy
     server_host: str
     server_port: int

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 USER, PASSWORD = "ada", "correct horse: battery"
@@ -69,9 +69,18 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, *, tls: bool = False, basic: bool = False, tokens: TokenServer | None = None
+    folder: Path,
+    *,
+    tls: bool = False,
+    basic: bool = False,
+    tokens: TokenServer | None = None,
+    more: Mapping[str, Mapping[str, Any]] | None = None,
+    largest_file: int | None = None,
 ) -> Iterator[Running]:
-    """A registry that keeps its data in *folder*; for :data:`USER` only with *basic*, or for whom *tokens* says."""
+    """A registry that keeps its data in *folder*; for :data:`USER` only with *basic*, or for whom *tokens* says.
+
+    *more* is added to the sections of its configuration; a file beyond *largest_file* bytes fails as on a full disk.
+    """
     program = shutil.which("docker-registry")
     assert program, "the Debian package docker-registry is missing"
     folder.mkdir(exist_ok=True)
@@ -106,12 +115,15 @@ def running(
                 "rootcertbundle": str(folder / "tokens.pem"),
             }
         }
+    for section, values in (more or {}).items():
+        settings[section] |= values
     (folder / "config.yml").write_text(yaml.safe_dump(settings))
     log = folder / "log"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("REGISTRY_")}
+    limit = ["prlimit", f"--fsize={largest_file}"] if largest_file else []
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [program, "serve", str(folder / "config.yml")], stdout=out, stderr=out, env=environment
+            [*limit, program, "serve", str(folder / "config.yml")], stdout=out, stderr=out, env=environment
         )
         try:
             _wait(process, port, log)
@@ -151,8 +163,15 @@ class TokenServer:
 
     def token(self, scope: str) -> str:
         """A JWT for *scope* (distribution, "Token Authentication Implementation")."""
-        kind, name, actions = scope.split(":")
-        granted = [one for one in actions.split(",") if self.may_push or one == "pull"]
+        wanted = [one.split(":") for one in scope.split()]
+        access = [
+            {
+                "type": kind,
+                "name": name,
+                "actions": [one for one in actions.split(",") if self.may_push or one == "pull"],
+            }
+            for kind, name, actions in wanted
+        ]
         certificate = self.ca.issue_cert("tokens.example.org")
         key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
@@ -167,7 +186,7 @@ class TokenServer:
             "nbf": now - 10,
             "iat": now,
             "jti": uuid.uuid4().hex,
-            "access": [{"type": kind, "name": name, "actions": granted}],
+            "access": access,
         }
         signed = f"{_part({'typ': 'JWT', 'alg': 'ES256', 'x5c': [der]})}.{_part(claims)}"
         r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))

@@ -128,6 +128,8 @@ COVERED = {
     "release lock": "tests/integration/test_architectures.py::hello",
     "release build": "tests/integration/test_architectures.py::made",
     "skopeo copy --all": "tests/integration/test_architectures.py::test_pushed_whole_every_image_keeps_its_digest",
+    "cosign verify": "tests/integration/test_publish_registry.py::follow",
+    "echo '{": "tests/integration/test_publish_registry.py::follow",
     "skopeo copy": "tests/builders/test_oci.py::test_skopeo_copies_it",
     "./orders-1.4.0-debian-12.pex serve": "tests/integration/test_offline_pex.py::test_it_serves",
     "PEX_TOOLS=1": "tests/integration/test_docs_commands.py::test_pex_installs_without_running",

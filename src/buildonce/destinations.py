@@ -85,6 +85,8 @@ class RegistryDestination(Table):
     """`registry`."""
     image: _Image
     """The repository of the image: `oci://host/team/name`."""
+    mount: tuple[_Image, ...] = ()
+    """Repositories of the same registry that may have some of its layers, which are then not sent again."""
 
 
 Destination = Annotated[

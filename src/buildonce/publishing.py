@@ -135,5 +135,6 @@ def _send(found: Published, publisher: Publisher, release: Outgoing, progress: P
             for job in jobs:
                 job.result()
         except BaseException:
+            publisher.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from buildonce import publishing
 from buildonce.errors import VerificationError
-from buildonce.signing import release as releases
-from buildonce.signing import sums
 from buildonce.system.console import SilentProgress
-from tests import small_release
+from tests.publishers import small_images
 from tests.publishers.index_sites import DevpiSite, IndexSite, PypiserverSite
-from tests.publishers.sites import AptSite, FolderSite
+from tests.publishers.sites import AptSite, FolderSite, RegistrySite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from buildonce.publishers import Outgoing, Parcel, Publisher
@@ -29,6 +26,7 @@ SITES: dict[str, Callable[[Path, Key], Site]] = {
     "devpi": DevpiSite,
     "folder": lambda root, _: FolderSite(root),
     "index": PypiserverSite,
+    "registry": RegistrySite,
 }
 
 
@@ -36,15 +34,18 @@ class CrashError(Exception):
     """The process ends here."""
 
 
-@pytest.fixture
-def release(signed: Path, key: Key) -> Outgoing:
-    """The small release on its way."""
-    return publishing.outgoing(signed, releases.verify(signed, [key.public]))
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory, key: Key) -> Outgoing:
+    """A small release on its way, with an artifact for every destination."""
+    return small_images.release(tmp_path_factory.mktemp("release"), key)
 
 
 @pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest, tmp_path: Path, key: Key) -> Site:
-    return SITES[request.param](tmp_path / "site", key)
+def site(request: pytest.FixtureRequest, tmp_path: Path, key: Key) -> Iterator[Site]:
+    made = SITES[request.param](tmp_path / "site", key)
+    yield made
+    if isinstance(made, RegistrySite | IndexSite):  # these have connections
+        made.close()
 
 
 def publish(publisher: Publisher, release: Outgoing) -> tuple[Parcel, ...]:
@@ -105,30 +106,13 @@ def crash(_: int) -> None:
 def test_other_bytes_are_refused(site: Site, release: Outgoing, key: Key, tmp_path: Path) -> None:
     publish(site.publisher(), release)
     before = site.state()
-    other = rebuilt(release, key, tmp_path)
+    other = small_images.release(tmp_path / "other", key, application=b"two")
     with pytest.raises(VerificationError) as refused:
         site.publisher().prepare(other)
     said = str(refused.value)
-    assert any(digest in said for digest in release.files.values()), said
-    assert any(digest in said for digest in other.files.values()), said
+    for one in (release, other):
+        assert any(digest in said for digest in site.expected(one).values()), said
     assert site.state() == before
-
-
-def rebuilt(release: Outgoing, key: Key, tmp_path: Path) -> Outgoing:
-    """The same version with other bytes: every artifact is longer."""
-    folder = shutil.copytree(release.folder, tmp_path / "other")
-    for name in ("attestations", "log"):
-        shutil.rmtree(folder / name)
-    made = []
-    for one in release.manifest.artifacts:
-        path = folder / one.file
-        path.write_bytes(path.read_bytes() + b"!")
-        made.append(small_release.described(one, path))
-    for name, data in small_release.documents(small_release.stage(tmp_path / "stage"), made).items():
-        (folder / name).write_bytes(data)
-    (folder / "SHA256SUMS").write_bytes(sums.sums(folder))
-    releases.sign(folder, key)
-    return publishing.outgoing(folder, releases.verify(folder, [key.public]))
 
 
 def test_a_changed_byte_is_noticed(site: Site, release: Outgoing) -> None:

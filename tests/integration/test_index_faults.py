@@ -15,7 +15,7 @@ from buildonce.system.console import SilentProgress
 from buildonce.system.net import Net
 from tests import indexes, small_release
 from tests.faults import Fault, proxy
-from tests.publishers.sites import index_publisher
+from tests.publishers.index_sites import index_publisher
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -94,4 +94,3 @@ def index_publisher(kind: Literal["devpi", "index"], url: str, net: Net, *, whee
     """A publisher to the index at *url*."""
     destination = IndexDestination(type=kind, url=url, wheelhouse=wheelhouse)
     return IndexPublisher(PackageIndex("there", destination, net), SilentProgress())
-

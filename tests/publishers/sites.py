@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from dataclasses import dataclass
@@ -9,19 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from buildonce.destinations import AptDestination
-from buildonce.publishers import AptPublisher, FolderPublisher, Means
+from buildonce.publishers import AptPublisher, FolderPublisher, Means, images
 from buildonce.signing import openpgp
 from buildonce.system import System
 from buildonce.system.console import SilentProgress
 from buildonce.system.net import Net
 from buildonce.system.run import HostRunner
 from buildonce.system.store import Store
+from tests import registries
+from tests.publishers import shelves
 
 if TYPE_CHECKING:
     from buildonce.publishers import Outgoing, Publisher
     from buildonce.signing import Key, PublicKey
 
-__all__ = ["APT", "AptSite", "FolderSite", "Site", "means"]
+__all__ = ["APT", "AptSite", "FolderSite", "RegistrySite", "Site", "means"]
 
 
 APT = AptDestination(type="apt", path="not read here")
@@ -108,6 +111,40 @@ class AptSite:
 
     def spoil(self, release: Outgoing) -> None:
         (path,) = self.root.glob(f"pool/*/*/*/{release.of_kind('deb')[0].name}")
+        path.write_bytes(path.read_bytes() + b"!")
+
+
+class RegistrySite:
+    """A repository of a registry of its own, as somebody sees it who pulls by a tag."""
+
+    def __init__(self, root: Path, key: Key) -> None:
+        self._stack = contextlib.ExitStack()
+        self._server = self._stack.enter_context(registries.running(root))
+        self._means = shelves.means(root / "machine", key)
+        self._stack.callback(self._means.system.net.close)
+        self._shelf = shelves.Shelf(self._server.host, self._server.host, "team/tinyapp", self._means)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def publisher(self) -> Publisher:
+        return self._shelf.publisher()
+
+    def seen(self, release: Outgoing) -> dict[str, str]:
+        assert self._shelf.problems() == []
+        registry = self._shelf.registry
+        tags = [tag for tag in registry.tags() if tag.startswith(release.manifest.version.oci)]
+        return {tag: self._shelf.document(tag)[0] for tag in tags}
+
+    def expected(self, release: Outgoing) -> dict[str, str]:
+        return {tag.name: tag.document.digest for tag in images.of(release).tags}
+
+    def state(self) -> object:
+        files = [path for path in sorted(self._server.folder.glob("data/**/*")) if path.is_file()]
+        return [(str(path), path.stat().st_mtime_ns) for path in files if "_uploads" not in path.parts]
+
+    def spoil(self, release: Outgoing) -> None:
+        path = self._server.blob(images.of(release).blobs[-1].digest)
         path.write_bytes(path.read_bytes() + b"!")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import http.server
+import shutil
 import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -20,15 +21,15 @@ from buildonce.errors import ConfigurationError, ReleaseError, VerificationError
 from buildonce.publishers.index import promote
 from buildonce.publishers.index.login import find, variables
 from buildonce.signing import release as releases
+from buildonce.signing import sums
 from buildonce.system.console import SilentProgress
 from buildonce.system.net import Net
 from tests import indexes, small_release
-from tests.contract.test_publishers import rebuilt
 from tests.faults import KINDS, Fault, Kind, proxy
-from tests.publishers.sites import index_publisher
+from tests.publishers.index_sites import index_publisher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from buildonce.publishers import IndexPublisher, Outgoing, Parcel
@@ -179,6 +180,23 @@ def test_a_foreign_file_of_the_version_is_noticed(server: indexes.Devpi, net: Ne
     for check in (publisher.prepare, publisher.read_back):
         with pytest.raises(VerificationError, match=name.replace("+", r"\+")):
             check(release)
+
+
+def rebuilt(release: Outgoing, key: Key, tmp_path: Path, *, only: Sequence[str] = ()) -> Outgoing:
+    """The same version with other bytes: every artifact is longer, or those of the kinds *only*."""
+    folder = shutil.copytree(release.folder, tmp_path / "other")
+    for name in ("attestations", "log"):
+        shutil.rmtree(folder / name)
+    made = []
+    for one in release.manifest.artifacts:
+        path = folder / one.file
+        path.write_bytes(path.read_bytes() + b"!" * (not only or one.kind in only))
+        made.append(small_release.described(one, path))
+    for name, data in small_release.documents(small_release.stage(tmp_path / "stage"), made).items():
+        (folder / name).write_bytes(data)
+    (folder / "SHA256SUMS").write_bytes(sums.sums(folder))
+    releases.sign(folder, key)
+    return publishing.outgoing(folder, releases.verify(folder, [key.public]))
 
 
 def test_documents_of_another_build_are_refused(

@@ -11,7 +11,7 @@ import pytest
 
 from buildonce.errors import ConfigurationError, ReleaseError
 from buildonce.model import Digest
-from buildonce.registry import Registry, Repository, client
+from buildonce.registry import Registry, Repository, client, uploading
 from buildonce.registry.client import MANIFEST_TYPE
 from buildonce.system import canonical, files
 from buildonce.system.net import Interrupted, RefusedError
@@ -205,8 +205,8 @@ def test_what_is_no_repository(text: str) -> None:
 
 
 def test_how_an_upload_ends_keeps_the_query() -> None:
-    assert client.finished("http://h/u?_state=a%3D", Digest("0")) == "http://h/u?_state=a%3D&digest=sha256%3A0"
-    assert client.finished("http://h/u", Digest("0")) == "http://h/u?digest=sha256%3A0"
+    assert uploading.finished("http://h/u?_state=a%3D", Digest("0")) == "http://h/u?_state=a%3D&digest=sha256%3A0"
+    assert uploading.finished("http://h/u", Digest("0")) == "http://h/u?digest=sha256%3A0"
 
 
 def test_a_descriptor_has_a_title_only_when_it_has_one() -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from buildonce.destinations import AptDestination, FolderDestination, IndexDestination
+from buildonce.destinations import AptDestination, FolderDestination, IndexDestination, RegistryDestination
 from buildonce.publishers.apt import DOCUMENTS, AptPublisher
 from buildonce.publishers.folder import FolderPublisher
 from buildonce.publishers.index import IndexPublisher, PackageIndex
 from buildonce.publishers.parcels import Means, Outgoing, Parcel
+from buildonce.publishers.registry import RegistryPublisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
 
     from buildonce.destinations import Destination
 
-__all__ = ["DOCUMENTS", "AptPublisher", "FolderPublisher", "IndexPublisher", "Means", "Outgoing", "Parcel", "Publisher", "open_publisher"]
+__all__ = [
+    "DOCUMENTS",
+    "AptPublisher",
+    "FolderPublisher",
+    "IndexPublisher",
+    "Means",
+    "Outgoing",
+    "Parcel",
+    "Publisher",
+    "RegistryPublisher",
+    "open_publisher",
+]
 
 
 class Publisher(Protocol):
@@ -50,6 +62,10 @@ class Publisher(Protocol):
         """Bring one parcel of *release*, which nobody sees yet. *came* hears how many of its bytes were sent."""
         ...
 
+    def stop(self) -> None:
+        """End every :meth:`send` that is under way, in whatever thread: nobody waits for it any more."""
+        ...
+
     def reveal(self, release: Outgoing) -> None:
         """Let all that was sent be seen, at once; when it is already, change nothing."""
         ...
@@ -71,5 +87,7 @@ def open_publisher(name: str, destination: Destination, root: Path, means: Means
             return AptPublisher((root / destination.path).expanduser().resolve(), destination, means)
         case IndexDestination():
             return IndexPublisher(PackageIndex(name, destination, means.system.net), means.system.progress)
+        case RegistryDestination():
+            return RegistryPublisher(destination, means)
         case _:
             raise NotImplementedError(destination.type)

@@ -85,6 +85,9 @@ class AptPublisher:
                 self._disk.copy(release.folder / (parcel.path or parcel.name), place, came)
         came(parcel.size)
 
+    def stop(self) -> None:
+        """See :meth:`buildonce.publishers.Publisher.stop`. Copying a file is not long enough to be stopped."""
+
     def reveal(self, release: Outgoing) -> None:
         """See :meth:`buildonce.publishers.Publisher.reveal`."""
         key, now = self._key(), int(self._clock())

@@ -61,6 +61,9 @@ class FolderPublisher:
                 self._disk.copy(release.folder / parcel.name, place, came)
         came(parcel.size)
 
+    def stop(self) -> None:
+        """See :meth:`buildonce.publishers.Publisher.stop`. Copying a file is not long enough to be stopped."""
+
     def reveal(self, release: Outgoing) -> None:
         """See :meth:`buildonce.publishers.Publisher.reveal`."""
         final, aside = self._final(release), self._aside(release)

@@ -1,44 +1,46 @@
 """Blobs and manifests of one repository (OCI distribution specification 1.1).
 
-A blob that the registry has is never sent again. One that is large goes in one piece, as every registry takes it; when
-the connection breaks on the way, or the registry wants smaller pieces, the rest goes in chunks, from where it is.
+A blob that the registry has is never sent again; one that another repository of the registry has is mounted from there.
+One that is large goes in one piece, as every registry takes it; when the connection breaks on the way, or the registry
+wants smaller pieces, the rest goes in chunks, from where it is (:mod:`buildonce.registry.uploading`).
 """
 
 from __future__ import annotations
 
-import re
+import contextlib
+import json
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import urlencode, urljoin
 
 from buildonce.errors import ReleaseError, VerificationError
 from buildonce.registry.session import Session, refusal
+from buildonce.registry.uploading import BYTES, TRIES, Upload, finished
 from buildonce.system import files
-from buildonce.system.net import Interrupted, RefusedError
+from buildonce.system.net import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from buildonce.model import Digest
     from buildonce.registry.repository import Repository
+    from buildonce.system.archive import Part
     from buildonce.system.net import Answer, Net
 
-__all__ = ["EMPTY", "MANIFEST_TYPE", "Descriptor", "Registry"]
+__all__ = ["EMPTY", "EMPTY_TYPE", "INDEX_TYPE", "MANIFEST_TYPE", "Descriptor", "Registry"]
 
 MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
-_INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
+INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
 _DOCKER: Final = "application/vnd.docker.distribution.manifest"
-_MANIFEST_TYPES: Final = f"{MANIFEST_TYPE}, {_INDEX_TYPE}, {_DOCKER}.v2+json, {_DOCKER}.list.v2+json"
+_MANIFEST_TYPES: Final = f"{MANIFEST_TYPE}, {INDEX_TYPE}, {_DOCKER}.v2+json, {_DOCKER}.list.v2+json"
+EMPTY_TYPE: Final = "application/vnd.oci.empty.v1+json"
 EMPTY: Final = b"{}"  # image specification 1.1, "Guidance for an Empty Descriptor"
+_MOST_PAGES: Final = 10_000
 _LARGEST_MANIFEST: Final = 4 << 20  # what registries have to take at least; most take no more
-_OK, _CREATED, _ACCEPTED, _NO_CONTENT = 200, 201, 202, 204
-_UNAUTHORIZED, _NOT_FOUND = 401, 404
-_PIECE: Final = 1 << 18
-_CHUNK: Final = 4 << 20  # the largest that every known registry takes
-_TRIES: Final = 5
-_BYTES: Final = {"Content-Type": "application/octet-stream"}
+_OK, _CREATED, _ACCEPTED = 200, 201, 202
+_UNAUTHORIZED, _NOT_FOUND, _SERVER_ERROR = 401, 404, 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,24 +120,74 @@ class Registry:
             raise VerificationError(f"the blob sha256:{digest} has other bytes", where=str(self.repository))
         return answer.body
 
-    def push_blob(self, path: Path, digest: Digest, *, came: Callable[[int], None] = lambda _: None) -> bool:
-        """Send the file *path*, whose sha256 is *digest*, unless it is there; answers whether it was sent.
+    def push_blob(
+        self,
+        source: Path | Part,
+        digest: Digest,
+        *,
+        came: Callable[[int], None] = lambda _: None,
+        mount: Sequence[Repository] = (),
+    ) -> bool:
+        """Send *source*, whose sha256 is *digest*, unless it is there; answers whether bytes were sent.
 
-        *came* hears how many bytes the registry has been sent.
+        Before, the registry is asked to take it from one of the repositories *mount*. *came* hears how many bytes the
+        registry has been sent.
         """
         if self.has_blob(digest):
             return False
-        _Upload(self, path, digest, came).run()
+        begun = self._mounted(digest, [one.name for one in mount if one.host == self.repository.host])
+        if begun == "":
+            return False
+        place, least = (begun, 0) if begun else self.begin()
+        Upload(self, source, digest, place=place, least=least, came=came).run()
         return True
 
+    def mount_blob(self, digest: Digest, source: Repository) -> bool:
+        """Let the registry take a blob from its repository *source*; answers whether the blob is there now."""
+        if self.has_blob(digest):
+            return True
+        begun = self._mounted(digest, [source.name] if source.host == self.repository.host else [])
+        if begun:
+            self._cancel(begun)
+        return begun == ""
+
+    def _mounted(self, digest: Digest, names: Sequence[str]) -> str | None:
+        """``""`` when one of the repositories *names* gave the blob, else the upload that was begun in its place."""
+        begun = None
+        for name in names:
+            if begun:
+                self._cancel(begun)
+            query = urlencode({"mount": f"sha256:{digest}", "from": name})
+            answer = self._session.ask("POST", self.repository.url(f"blobs/uploads/?{query}"))
+            if answer.status == _CREATED:
+                return ""
+            # Who may not read there is told so by some registries, and sends the bytes.
+            begun = self.place(answer, "") if answer.status == _ACCEPTED and "location" in answer.headers else None
+        return begun
+
+    def require_push(self) -> None:
+        """Make sure that this user may push, and leave nothing behind. Raises :class:`RefusedError`."""
+        self._cancel(self.begin()[0])
+
+    def _cancel(self, place: str) -> None:
+        with contextlib.suppress(ReleaseError):  # registries forget uploads after a while
+            self.ask("DELETE", place, headers={})
+
     def push_bytes(self, data: bytes, media_type: str) -> Descriptor:
-        """Send a small blob unless it is there."""
-        digest = files.sha256_bytes(data)
-        if not self.has_blob(digest):
-            place, _ = self.begin()
-            answer = self.ask("PUT", finished(place, digest), headers=_BYTES, body=data)
-            if answer.status != _CREATED:
+        """Send a small blob unless it is there; tried again when the connection breaks."""
+        digest, failures = files.sha256_bytes(data), 0
+        while not self.has_blob(digest):
+            try:
+                place, _ = self.begin()
+                answer = self.ask("PUT", finished(place, digest), headers=BYTES, body=data)
+                if answer.status == _CREATED:
+                    break
                 raise refusal(answer, self.repository, "sending a blob")
+            except ReleaseError as error:
+                failures += 1
+                hopeless = isinstance(error, RefusedError) and error.status < _SERVER_ERROR
+                if hopeless or failures >= TRIES or self.rest(failures):
+                    raise
         return Descriptor(media_type=media_type, digest=digest, size=len(data))
 
     def manifest(self, reference: str) -> bytes | None:
@@ -163,6 +215,35 @@ class Registry:
             raise VerificationError("the registry stored another manifest than it was sent", where=str(self.repository))
         return digest
 
+    def tags(self) -> tuple[str, ...]:
+        """All tags of the repository; none when there is no such repository."""
+        rows = self._pages(self.repository.url("tags/list"), "tags", "listing tags")
+        return tuple(str(row) for row in rows or ())
+
+    def referrers(self, digest: Digest) -> tuple[dict[str, Any], ...] | None:
+        """The descriptors of what refers to the manifest *digest*; None when the registry does not keep them."""
+        rows = self._pages(self.repository.url(f"referrers/sha256:{digest}"), "manifests", "listing referrers")
+        return None if rows is None else tuple(row for row in rows if isinstance(row, dict))
+
+    def _pages(self, url: str, key: str, what: str) -> list[Any] | None:
+        """The rows below *key* of a listing of several pages (RFC 8288 names the next); None when there is none."""
+        found: list[Any] = []
+        for _ in range(_MOST_PAGES):
+            answer = self._session.ask("GET", url)
+            if answer.status == _NOT_FOUND:
+                return None
+            if answer.status != _OK:
+                raise refusal(answer, self.repository, what)
+            try:
+                found += json.loads(answer.body)[key] or []
+            except (ValueError, KeyError, TypeError) as error:
+                raise ReleaseError(f"{what}: the registry's answer is no list", where=str(self.repository)) from error
+            place, _, relation = answer.headers.get("link", "").partition(">")
+            if 'rel="next"' not in relation:
+                break
+            url = urljoin(url, place.lstrip(" <"))
+        return found
+
     def begin(self) -> tuple[str, int]:
         """Begin an upload; answers where its bytes go, and the smallest chunk that the registry takes."""
         answer = self._session.ask("POST", self.repository.url("blobs/uploads/"))
@@ -172,10 +253,16 @@ class Registry:
         return self.place(answer, ""), int(least) if least.isdecimal() else 0
 
     def ask(
-        self, method: str, url: str, *, headers: dict[str, str], body: Callable[[], Iterator[bytes]] | bytes = b""
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: dict[str, str],
+        body: Callable[[], Iterator[bytes]] | bytes = b"",
+        again: bool = False,
     ) -> Answer:
-        """A request that is part of an upload, sent once."""
-        return self._session.ask(method, url, headers=headers, body=body, again=False)
+        """A request that is part of an upload; sent once, unless it may be sent *again*."""
+        return self._session.ask(method, url, headers=headers, body=body, again=again)
 
     def place(self, answer: Answer, before: str) -> str:
         """Where the upload goes on: registries may move it with every answer, by a path or a whole address."""
@@ -204,78 +291,3 @@ class Registry:
     def _denied(self, error: RefusedError) -> RefusedError:
         hint = f"docker login {self.repository.host}" if error.status in (_UNAUTHORIZED, 403) else ""
         return RefusedError(str(error), status=error.status, where=str(self.repository), hint=hint)
-
-
-class _Upload:
-    """One blob on its way."""
-
-    def __init__(self, registry: Registry, path: Path, digest: Digest, came: Callable[[int], None]) -> None:
-        self._registry, self._path, self._digest, self._came = registry, path, digest, came
-        self._size = path.stat().st_size
-        self._place, self._least = registry.begin()
-
-    def run(self) -> None:
-        try:
-            answer = self._send("PUT", finished(self._place, self._digest), 0, self._size)
-        except ReleaseError:
-            pass  # it broke on the way
-        else:
-            if answer.status == _CREATED:
-                return
-            if answer.status in (_UNAUTHORIZED, 403):
-                raise refusal(answer, self._registry.repository, "sending a blob")
-        self._in_chunks()
-
-    def _in_chunks(self) -> None:
-        offset, failures = self._offset(), 0
-        while offset < self._size:
-            length = min(max(_CHUNK, self._least), self._size - offset)
-            try:
-                answer = self._send("PATCH", self._place, offset, length)
-                if answer.status not in (_ACCEPTED, _CREATED, _NO_CONTENT):
-                    raise refusal(answer, self._registry.repository, "sending a blob")
-            except ReleaseError:
-                failures += 1
-                if failures >= _TRIES or self._registry.rest(failures):
-                    raise
-                before, offset = offset, self._offset()
-                failures = 0 if offset > before else failures
-            else:
-                self._place, offset, failures = self._registry.place(answer, self._place), offset + length, 0
-        answer = self._registry.ask("PUT", finished(self._place, self._digest), headers={"Content-Length": "0"})
-        if answer.status != _CREATED:
-            raise refusal(answer, self._registry.repository, "sending a blob")
-
-    def _send(self, method: str, url: str, offset: int, length: int) -> Answer:
-        headers = {**_BYTES, "Content-Length": str(length)}
-        if method == "PATCH":
-            headers["Content-Range"] = f"{offset}-{offset + length - 1}"
-        return self._registry.ask(method, url, headers=headers, body=lambda: self._pieces(offset, length))
-
-    def _pieces(self, offset: int, length: int) -> Iterator[bytes]:
-        with self._path.open("rb") as file:
-            file.seek(offset)
-            while length and (piece := file.read(min(_PIECE, length))):
-                if self._registry.stopped:
-                    raise Interrupted
-                yield piece
-                length -= len(piece)
-                self._came(file.tell())
-
-    def _offset(self) -> int:
-        """How many bytes the registry has; a new upload when it forgot this one."""
-        answer = self._registry.ask("GET", self._place, headers={})
-        found = re.fullmatch(r"(?:bytes=)?0-(\d+)", answer.headers.get("range", ""))
-        if answer.status == _NO_CONTENT:
-            self._place = self._registry.place(answer, self._place)
-            # "0-0" is said of nothing as well as of one byte; a chunk too many is refused and begins anew.
-            return int(found[1]) + 1 if found and found[1] != "0" else 0
-        self._place, self._least = self._registry.begin()
-        return 0
-
-
-def finished(place: str, digest: Digest) -> str:
-    """The address that ends an upload: *place* with the digest behind whatever its query holds."""
-    parts = urlsplit(place)
-    query = "&".join(part for part in (parts.query, urlencode({"digest": f"sha256:{digest}"})) if part)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))

@@ -30,6 +30,7 @@ __all__ = ["Session", "refusal"]
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
 _PARAMETER: Final = re.compile(r'(\w+)=(?:"([^"]*)"|([^\s,"]+))')
 _CLIENT: Final = "buildonce"
+_CHALLENGES: Final = 3  # another thread may have changed the token, for one that allows it what it needs and no more
 
 
 class Session:
@@ -51,12 +52,15 @@ class Session:
         body: Callable[[], Iterator[bytes]] | bytes = b"",
         again: bool = True,
     ) -> Answer:
-        """One request, repeated once when the registry wants to know who asks. Raises as :meth:`Net.ask` does."""
-        used = self._authorization
-        answer = self._once(method, url, headers, body, again=again)
-        if answer.status == _UNAUTHORIZED and self.answer(answer.headers.get("www-authenticate", ""), used):
-            return self._once(method, url, headers, body, again=again)
-        return answer
+        """One request, repeated when the registry wants to know who asks. Raises as :meth:`Net.ask` does."""
+        for _ in range(_CHALLENGES):
+            used = self._authorization
+            answer = self._once(method, url, headers, body, again=again)
+            if answer.status != _UNAUTHORIZED:
+                return answer
+            if not self.answer(answer.headers.get("www-authenticate", ""), used):
+                return answer
+        return self._once(method, url, headers, body, again=again)
 
     def _once(
         self,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from buildonce.errors import VerificationError
 from buildonce.model import Digest
 from buildonce.registry import Descriptor, Registry
-from buildonce.registry.client import EMPTY, MANIFEST_TYPE
+from buildonce.registry.client import EMPTY, EMPTY_TYPE, MANIFEST_TYPE
 from buildonce.system import canonical
 from buildonce.system.net import RefusedError
 from buildonce.vault.contents import Amount, Kept
@@ -37,7 +37,6 @@ ARTIFACT_TYPE: Final = "application/vnd.buildonce.inputs.v1"
 _LISTING_TYPE: Final = "application/vnd.buildonce.inputs.v1+json"
 _LISTING: Final = "inputs.json"
 _FILE_TYPE: Final = "application/octet-stream"
-_EMPTY_TYPE: Final = "application/vnd.oci.empty.v1+json"
 _WRITERS: Final = 8
 _DENIED: Final = (401, 403, 405)
 
@@ -114,7 +113,7 @@ class RegistryVault:
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "artifactType": ARTIFACT_TYPE,
-            "config": registry.push_bytes(EMPTY, _EMPTY_TYPE).json(),
+            "config": registry.push_bytes(EMPTY, EMPTY_TYPE).json(),
             "layers": layers,
         }
         data = canonical.dump(manifest)

@@ -20,7 +20,7 @@ from buildonce.publishers.index.web import DENIED, Web, done
 from buildonce.publishers.parcels import require_same
 from buildonce.signing import sums
 from buildonce.system import files
-from buildonce.system.net import RefusedError, shown
+from buildonce.system.net import Interrupted, RefusedError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from buildonce.manifest import Manifest
     from buildonce.model import Digest
     from buildonce.publishers.index.contents import Item
+    from buildonce.publishers.index.form import Form
     from buildonce.publishers.index.simple import Held
     from buildonce.system.archive import Part
     from buildonce.system.net import Net
@@ -52,6 +53,7 @@ class PackageIndex:
         self.devpi = Devpi.at(self.web) if destination.type == "devpi" else None
         self.wheelhouse = destination.wheelhouse
         below = "+simple/" if self.devpi else "simple/"
+        self._stopped = threading.Event()
         self._simple = destination.simple or f"{destination.url.rstrip('/')}/{below}"
 
     @property
@@ -112,7 +114,7 @@ class PackageIndex:
         form = uploading(item, source)
         url = to.url if to else self.web.url
         try:
-            answer = self.web.ask("POST", url, headers=form.headers, body=lambda: form.pieces(came))
+            answer = self.web.ask("POST", url, headers=form.headers, body=lambda: self._pieces(form, came))
         except ReleaseError as error:
             refused = error
         else:
@@ -124,6 +126,16 @@ class PackageIndex:
             raise refused
         if item.kind != "documents":
             require_same(self._digest(found), item.sha256, where=shown(found.url))
+
+    def stop(self) -> None:
+        """End every upload that is under way, with :class:`Interrupted`."""
+        self._stopped.set()
+
+    def _pieces(self, form: Form, came: Callable[[int], None]) -> Iterator[bytes]:
+        for piece in form.pieces(came):
+            if self._stopped.is_set():
+                raise Interrupted
+            yield piece
 
     def compare(self, items: Iterable[Item], digest: Digest) -> None:
         """Fetch *items* as pip does, and compare. Raises :class:`VerificationError`."""

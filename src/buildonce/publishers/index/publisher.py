@@ -68,6 +68,10 @@ class IndexPublisher:
             self.index.upload(item, self._source(item, release), came, to=aside)
         came(parcel.size)
 
+    def stop(self) -> None:
+        """See :meth:`buildonce.publishers.Publisher.stop`."""
+        self.index.stop()
+
     def reveal(self, release: Outgoing) -> None:
         """See :meth:`buildonce.publishers.Publisher.reveal`."""
         aside = self._aside(release)
