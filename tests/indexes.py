@@ -30,9 +30,9 @@ DEVPI = [sys.executable, "-m", "devpi_server"]
 PYPISERVER = "import sys; sys.modules['bcrypt'] = None; from pypiserver.__main__ import main; main()"
 
 
-def log_in(host: str, user: str = USER, password: str = PASSWORD) -> None:
-    """What a user writes into ``~/.netrc``; the only login there."""
-    path = Path.home() / ".netrc"
+def log_in(host: str, user: str = USER, password: str = PASSWORD, *, path: Path | None = None) -> None:
+    """What a user writes into ``~/.netrc``, or the file *path*; the only login there."""
+    path = path or Path.home() / ".netrc"
     path.write_text(f'machine {host.partition(":")[0]} login {user} password "{password}"\n')
     path.chmod(0o600)
 
@@ -43,6 +43,19 @@ class Devpi:
 
     url: str
     folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, at first or again."""
+        port = self.url.rpartition(":")[2]
+        options = ["--serverdir", str(self.folder), "--host", "127.0.0.1", "--port", port, "--threads", "8"]
+        self.process = start([*DEVPI, *options], int(port), self.folder.parent / "log")
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        assert self.process
+        self.process.kill()
+        self.process.wait()
 
     def new_index(self, *, volatile: bool = False, upload: str = USER, name: str = "") -> str:
         """The path of a new index without bases."""
@@ -107,6 +120,11 @@ def devpi() -> Devpi:
     """One server for all tests of this process, who make indexes of their own; its start takes seconds."""
     folder = Path(tempfile.mkdtemp(prefix="buildonce-devpi-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return new_devpi(folder)
+
+
+def new_devpi(folder: Path) -> Devpi:
+    """A new server that keeps its data in *folder*, to the end of this process."""
     serverdir = folder / "server"
     program = [sys.executable, "-c", "from devpi_server.init import init; init()"]
     subprocess.run(
@@ -115,12 +133,8 @@ def devpi() -> Devpi:
         capture_output=True,
     )
     port = free_port()
-    start(
-        [*DEVPI, "--serverdir", str(serverdir), "--host", "127.0.0.1", "--port", str(port), "--threads", "8"],
-        port,
-        folder / "log",
-    )
     made = Devpi(url=f"http://127.0.0.1:{port}", folder=serverdir)
+    made.start()
     for user in (OWNER, USER, EVE):
         made.call("PUT", user, user="root", password=PASSWORD, email="")
     return made
@@ -131,7 +145,7 @@ def start(argv: list[str], port: int, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as out:
         process = subprocess.Popen(argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     atexit.register(_end, process)
-    for _ in range(1200):
+    for _ in range(6000):
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return process

@@ -1,9 +1,15 @@
-"""Something goes wrong at each request of a publication to devpi in turn: after another run all is there and right, and
-at no time is half a release to be seen.
+"""A real release on a real devpi; a fault at each request of its publication in turn: after another run all is there
+and right, and at no time is half a release to be seen.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +21,7 @@ from buildonce.system.console import SilentProgress
 from buildonce.system.net import Net
 from tests import indexes, small_release
 from tests.faults import Fault, proxy
+from tests.integration.conftest import Example
 from tests.publishers.index_sites import index_publisher
 
 if TYPE_CHECKING:
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from buildonce.publishers import Outgoing
     from buildonce.signing import Key
     from tests.faults import Proxy
+    from tests.integration.conftest import Built
 
 pytestmark = pytest.mark.integration
 
@@ -41,9 +49,9 @@ FAULTS = {
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    indexes.log_in("127.0.0.1")
+def logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    indexes.log_in("127.0.0.1", path=tmp_path / "netrc")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +74,7 @@ def publish(before: Proxy, path: str, release: Outgoing) -> bool:
     return True
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", FAULTS)
 def test_at_every_request(name: str, release: Outgoing, capsys: pytest.CaptureFixture[str]) -> None:
     server, fault = indexes.devpi(), FAULTS[name]
@@ -95,3 +104,52 @@ def assert_whole(server: indexes.Devpi, path: str, release: Outgoing) -> None:
     assert server.seen(path, "click")
     assert server.seen(path, "colorama")
     assert server.call("GET", indexes.USER)["indexes"] == {}, "what waited aside is gone"
+
+
+@pytest.mark.timeout(1800)
+def test_the_server_is_killed_and_comes_back(
+    release: Outgoing, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGKILL while it works for the N-th request."""
+    server = indexes.new_devpi(tmp_path)
+    points = (8, 15, 16, 22)
+    with proxy(server.url) as before, ThreadPoolExecutor(1) as pool:
+        for point in points:
+            path = server.new_index()
+            before.reset()
+            running = pool.submit(publish, before, path, release)
+            while len(before.exchanges) < point and not running.done():
+                time.sleep(0.001)
+            server.kill()
+            running.result()
+            server.start()
+            assert server.seen(path, "tinyapp").keys() in (set(), OWN)
+            before.reset()
+            assert publish(before, path, release)
+            assert_whole(server, path, release)
+    server.kill()
+    with capsys.disabled():
+        print(f"\ndevpi was killed {len(points)} times, and had all of it after the next run")
+
+
+def test_pip_needs_no_other_index(orders: Example, first: Built, tmp_path: Path) -> None:
+    """The command publishes a real release; pip, which knows no other index, installs the application."""
+    server = indexes.devpi()
+    path = server.new_index()
+    root = tmp_path / "orders"
+    shutil.copytree(orders.root, root, ignore=shutil.ignore_patterns("dist"))
+    with (root / "pyproject.toml").open("a") as file:
+        table = f'[tool.release.publish.production]\ntype = "devpi"\nurl = "{server.url}/{path}/"\nwheelhouse = true'
+        file.write(f"\n{table}\n")
+    elsewhere = Example(root, {**orders.environment, "NETRC": os.environ["NETRC"]})
+    publish = ("publish", str(first.folder), "--to", "production")
+    assert all(one["sent"] for one in elsewhere.release(*publish)["destinations"])
+    assert not any(one["sent"] for one in elsewhere.release(*publish)["destinations"])
+    python = tmp_path / "venv/bin/python"
+    subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", str(tmp_path / "venv")], check=True)
+    index = ["--index-url", f"{server.url}/{path}/+simple/"]
+    pip = [sys.executable, "-m", "pip", "--isolated", "--python", str(python), "install", "--no-cache-dir"]
+    environment = {name: one for name, one in os.environ.items() if not name.startswith("PIP_")}
+    subprocess.run([*pip, *index, f"orders=={first.version}"], check=True, env=environment)
+    said = subprocess.run([python.with_name("orders"), "--version"], check=True, capture_output=True, text=True)
+    assert first.version in said.stdout
