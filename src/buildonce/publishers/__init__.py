@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from buildonce.destinations import AptDestination, FolderDestination, RegistryDestination
+from buildonce.destinations import AptDestination, FolderDestination, IndexDestination, RegistryDestination
 from buildonce.publishers.apt import DOCUMENTS, AptPublisher
 from buildonce.publishers.folder import FolderPublisher
+from buildonce.publishers.index import IndexPublisher, PackageIndex
 from buildonce.publishers.parcels import Means, Outgoing, Parcel
 from buildonce.publishers.registry import RegistryPublisher
 
@@ -25,6 +26,7 @@ __all__ = [
     "DOCUMENTS",
     "AptPublisher",
     "FolderPublisher",
+    "IndexPublisher",
     "Means",
     "Outgoing",
     "Parcel",
@@ -96,14 +98,14 @@ class Shelf(Publisher, Protocol):
         ...
 
 
-def open_publisher(destination: Destination, root: Path, means: Means) -> Publisher:
-    """The publisher for *destination*; its paths are relative to *root*. Nothing is touched yet."""
+def open_publisher(name: str, destination: Destination, root: Path, means: Means) -> Publisher:
+    """The publisher for *destination*, called *name*; its paths are relative to *root*. Nothing is touched yet."""
     match destination:
         case FolderDestination():
             return FolderPublisher((root / destination.path).expanduser().resolve())
         case AptDestination():
             return AptPublisher((root / destination.path).expanduser().resolve(), destination, means)
+        case IndexDestination():
+            return IndexPublisher(PackageIndex(name, destination, means.system.net), means.system.progress)
         case RegistryDestination():
             return RegistryPublisher(destination, means)
-        case _:
-            raise NotImplementedError(destination.type)
