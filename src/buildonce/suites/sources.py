@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["files"]
 
-# What apt.conf of a host or of its image may have switched off is said here again, for this repository.
+# What apt.conf of a host or of its image may have switched off is said here again, for this repository. What it may
+# have allowed (Acquire::AllowInsecureRepositories) cannot be taken back: apt does not heed `Allow-Insecure: no`.
 _SOURCES: Final = """\
 # {origin}, suite {suite}: for /etc/apt/sources.list.d/. Key {key}.
 Types: deb
@@ -30,9 +31,6 @@ Architectures: {architectures}
 Check-Date: yes
 Check-Valid-Until: yes
 Valid-Until-Max: {longest}
-Allow-Insecure: no
-Allow-Weak: no
-Allow-Downgrade-To-Insecure: no
 By-Hash: force
 Signed-By:
 {certificate}"""
