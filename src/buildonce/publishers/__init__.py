@@ -6,7 +6,7 @@ published version are an error, and what is there is never written again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from buildonce.destinations import AptDestination, FolderDestination, IndexDestination, RegistryDestination
 from buildonce.publishers.apt import DOCUMENTS, AptPublisher
@@ -32,6 +32,7 @@ __all__ = [
     "Parcel",
     "Publisher",
     "RegistryPublisher",
+    "Shelf",
     "open_publisher",
 ]
 
@@ -78,6 +79,25 @@ class Publisher(Protocol):
         ...
 
 
+@runtime_checkable
+class Shelf(Publisher, Protocol):
+    """A destination from which a release can be taken to another one."""
+
+    def collect(self, name: str, version: str, into: Path) -> None:
+        """Bring the documents and the artifacts of a published release into the new folder *into*.
+
+        Raises :class:`buildonce.errors.ReleaseError` when it is not published there.
+        """
+        ...
+
+    def note(self, name: str, version: str, file: str, data: bytes) -> str:
+        """Keep *data*, a statement about a published release, beside it as *file*; answers where.
+
+        Answers "" and changes nothing when there is one.
+        """
+        ...
+
+
 def open_publisher(name: str, destination: Destination, root: Path, means: Means) -> Publisher:
     """The publisher for *destination*, called *name*; its paths are relative to *root*. Nothing is touched yet."""
     match destination:
@@ -89,5 +109,3 @@ def open_publisher(name: str, destination: Destination, root: Path, means: Means
             return IndexPublisher(PackageIndex(name, destination, means.system.net), means.system.progress)
         case RegistryDestination():
             return RegistryPublisher(destination, means)
-        case _:
-            raise NotImplementedError(destination.type)
