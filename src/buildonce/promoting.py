@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 from buildonce import project as projects
 from buildonce import publishing, statement, verification
 from buildonce.errors import ConfigurationError
-from buildonce.publishers import Shelf
+from buildonce.publishers import Drawing, Shelf
+from buildonce.publishing import Published
 from buildonce.signing import bundle, dsse
 from buildonce.system import files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from buildonce.protocols import Progress
     from buildonce.publishers import Means, Outgoing
-    from buildonce.publishing import Published
     from buildonce.signing import Key
 
 __all__ = ["Promoted", "promote"]
@@ -65,11 +66,18 @@ def promote(
         if dry_run:
             plan = publishing.planned({target: there}, release)[0]
             return _promoted(release, source, plan, "", "")
-        published = publishing.deliver(target, there, release, progress)
+        published = _brought(target, here, there, release, progress)
         key, now = means.key(""), datetime.now(UTC)  # noqa: TID251 - when it happened is what the record is about
         data = _record(release, key, source=here.place, target=there.place, user=user, now=now)
         place = there.note(project.name, version, f"{source}-{target}.sigstore.json", data)
         return _promoted(release, source, published, f"{key.public.name} ({key.public.keyid})" if place else "", place)
+
+
+def _brought(name: str, here: Shelf, there: Shelf, release: Outgoing, progress: Progress) -> Published:
+    drawn = there.draw(here, release, progress) if isinstance(there, Drawing) else None
+    if drawn is None:
+        return publishing.deliver(name, there, release, progress)
+    return Published(destination=name, place=there.place, parcels=drawn)
 
 
 def _verified(folder: Path, means: Means) -> Outgoing:

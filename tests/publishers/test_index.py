@@ -16,14 +16,17 @@ import trustme
 from keyring.backend import KeyringBackend
 from keyring.credentials import SimpleCredential
 
-from buildonce import publishing
+from buildonce import promoting, publishing
 from buildonce.errors import ConfigurationError, ReleaseError, VerificationError
+from buildonce.publishers import Means
 from buildonce.publishers.index import promote
 from buildonce.publishers.index.login import find, variables
 from buildonce.signing import release as releases
 from buildonce.signing import sums
+from buildonce.system import System
 from buildonce.system.console import SilentProgress
 from buildonce.system.net import Net
+from buildonce.system.run import HostRunner
 from tests import indexes, small_release
 from tests.faults import KINDS, Fault, Kind, proxy
 from tests.publishers.index_sites import index_publisher
@@ -32,8 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from buildonce.promoting import Promoted
     from buildonce.publishers import IndexPublisher, Outgoing, Parcel
     from buildonce.signing import Key
+    from buildonce.system.store import Store
 
 DEPENDENCIES = {"click-1.0-py3-none-any.whl", "colorama-1.0-py3-none-any.whl"}
 VERSION = small_release.VERSION.pep440
@@ -326,6 +331,40 @@ def test_promotion_to_another_kind_of_index_carries_the_files(
     promote(source.index, target.index, release.manifest, release.digest, SilentProgress())
     assert production.seen("tinyapp").keys() == {name for name in OWN if not name.endswith(".doc.zip")}
     assert production.seen("click").keys() == {"click-1.0-py3-none-any.whl"}
+
+
+def test_the_command_promotes_by_push(
+    server: indexes.Devpi, net: Net, release: Outgoing, key: Key, store: Store, tmp_path: Path
+) -> None:
+    """Of the release this machine takes the documents, the wheel and the sdist; the rest stays on the server."""
+    places = {"staging": server.new_index(), "production": server.new_index()}
+    tables = [
+        f'[tool.release.publish.{name}]\ntype = "devpi"\nurl = "{server.url}/{path}/"\nwheelhouse = true\n'
+        for name, path in places.items()
+    ]
+    (tmp_path / "pyproject.toml").write_text("\n".join(['[project]\nname = "tinyapp"\nversion = "1"\n', *tables]))
+    system = System(store=store, net=net, host=HostRunner(), progress=SilentProgress())
+    means = Means(system=system, key=lambda _: key, trusted=(key.public,))
+
+    def moved(*, dry_run: bool = False) -> Promoted:
+        return promoting.promote(
+            tmp_path, VERSION, means, source="staging", target="production", user="ada", dry_run=dry_run
+        )
+
+    with pytest.raises(ReleaseError, match="not published there"):
+        moved()
+    publish(devpi(server, places["staging"], net), release)
+    assert {one.name for one in moved(dry_run=True).published.sent} == OWN | DEPENDENCIES
+    assert server.seen(places["production"], "tinyapp") == {}
+    first = moved()
+    assert {one.name for one in first.published.sent} == OWN | DEPENDENCIES
+    for name in ("tinyapp", "click", "colorama"):
+        assert server.seen(places["production"], name) == server.seen(places["staging"], name) != {}
+    path, _, version = first.record.removeprefix(f"{server.url}/").rpartition("/")
+    log = server.call("GET", path)[version]["+links"][0]["log"][-1]
+    assert (log["what"], log["who"], log["src"]) == ("push", indexes.USER, places["staging"])
+    again = moved()
+    assert (again.published.sent, again.record) == ((), "")
 
 
 def test_what_an_index_sends_elsewhere_for_is_not_there(

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.destinations import Destination
+    from buildonce.protocols import Progress
 
 __all__ = [
     "DOCUMENTS",
     "AptPublisher",
+    "Drawing",
     "FolderPublisher",
     "IndexPublisher",
     "Means",
@@ -94,6 +96,19 @@ class Shelf(Publisher, Protocol):
         """Keep *data*, a statement about a published release, beside it as *file*; answers where.
 
         Answers "" and changes nothing when there is one.
+        """
+        ...
+
+
+@runtime_checkable
+class Drawing(Publisher, Protocol):
+    """A destination that can take a release from another one without this machine."""
+
+    def draw(self, source: Publisher, release: Outgoing, progress: Progress) -> tuple[Parcel, ...] | None:
+        """Have what *source* has of *release*, of which this machine may have no more than the documents; compared
+        before and after. Answers as :meth:`prepare` does, before anything moved; None when these two cannot do that.
+
+        Raises :class:`buildonce.errors.VerificationError` when one of them has other bytes.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""An upload: the form that twine and uv send (docs.pypi.org/api/upload), as multipart/form-data (RFC 7578).
+"""An upload: the form that twine and uv send (Warehouse, "Upload API"), as multipart/form-data (RFC 7578).
 
 It is written here because twine brings an HTTP client of its own, which would know nothing of this machine's netrc
 file, certificates and retries as the rest of the program does (docs/decisions/0012-our-own-upload.md).

@@ -41,7 +41,7 @@ def find(destination: str, url: str) -> Login | None:
     """
     user, password = (os.environ.get(name, "") for name in variables(destination))
     if password:
-        # Indexes that give tokens take this for the user (docs.pypi.org/api/upload).
+        # Indexes that give tokens take this for the user (Warehouse, "Upload API").
         return Login(user=user or "__token__", password=password)
     return _in_netrc(urlsplit(url).hostname or "") or _in_keyring(url, user)
 

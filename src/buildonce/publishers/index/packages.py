@@ -167,7 +167,9 @@ class PackageIndex:
 
     def bring(self, item: Item, into: Path) -> Path:
         """Fetch *item* into the folder *into*, as it should be. Raises :class:`VerificationError`."""
-        found = self.held(item.project, item.version)[item.filename]
+        found = self.held(item.project, item.version).get(item.filename)
+        if found is None:
+            raise VerificationError(f"{item.filename} is not there", where=self.place)
         path = into / item.filename
         self.web.download(found.url, path)
         require_same(files.sha256_file(path), item.sha256, where=shown(found.url))

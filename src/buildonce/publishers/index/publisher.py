@@ -11,8 +11,12 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from buildonce.errors import VerificationError
+from packaging.utils import canonicalize_name
+
+from buildonce import manifest
+from buildonce.errors import ReleaseError, VerificationError
 from buildonce.publishers.index import contents
+from buildonce.publishers.index.promotion import promote
 from buildonce.publishers.parcels import Parcel
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
     from buildonce.model import Digest
     from buildonce.protocols import Progress
+    from buildonce.publishers import Publisher
     from buildonce.publishers.index.contents import Item
     from buildonce.publishers.index.devpi import Devpi
     from buildonce.publishers.index.packages import PackageIndex
@@ -38,6 +43,7 @@ class IndexPublisher:
         self._progress = progress
         self._opening = threading.Lock()
         self._asides: dict[Digest, Devpi | None] = {}
+        self._moved = False
         self._zips: dict[Digest, bytes] = {}
 
     @property
@@ -98,6 +104,29 @@ class IndexPublisher:
     def read_back(self, release: Outgoing) -> None:
         """See :meth:`buildonce.publishers.Publisher.read_back`."""
         self.index.compare(self._items(release), release.digest)
+
+    def collect(self, name: str, version: str, into: Path) -> None:
+        """See :meth:`buildonce.publishers.Shelf.collect`: the documents, the wheel and the sdist."""
+        into.mkdir(parents=True)
+        if not self.index.documents(canonicalize_name(name), version, into):
+            hint = "" if self.index.devpi else "only devpi keeps the documents that are verified: promote from there"
+            raise ReleaseError(f"{name} {version} is not published there", where=self.place, hint=hint)
+        for one in contents.own(manifest.read((into / manifest.FILE).read_bytes())):
+            self.index.bring(one, into)
+
+    def note(self, name: str, version: str, file: str, data: bytes) -> str:  # noqa: ARG002 - devpi writes its own
+        """See :meth:`buildonce.publishers.Shelf.note`: the log of devpi says who moved what, when and from where."""
+        if not (self._moved and self.index.devpi):
+            return ""
+        return f"{self.index.devpi.url}{canonicalize_name(name)}/{version}"
+
+    def draw(self, source: Publisher, release: Outgoing, progress: Progress) -> tuple[Parcel, ...] | None:
+        """See :meth:`buildonce.publishers.Drawing.draw`."""
+        if not isinstance(source, IndexPublisher):
+            return None
+        parcels = promote(source.index, self.index, release.manifest, release.digest, progress)
+        self._moved = not all(one.there for one in parcels)
+        return parcels
 
     def _items(self, release: Outgoing) -> tuple[Item, ...]:
         own = self._own(release)
