@@ -60,6 +60,16 @@ def pytest_configure() -> None:
             signal.signal(number, usual)
 
 
+# They look for what is left in the Docker engine, of which there is one.
+ENGINE = ("test_ways", "test_builder", "test_containment", "test_variations")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes, each takes whole files: what one made serves all tests of it."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("engine" if item.path.stem in ENGINE else item.path.stem))
+
+
 @pytest.fixture(autouse=True)
 def isolated(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory

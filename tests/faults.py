@@ -32,6 +32,7 @@ _BODILESS = frozenset({204, 304})
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """What happens to *times* requests (None: to all) from the request with the number *first* on, counted from 1.
+    With *only*, nothing but requests that begin so (``PUT /v2/``) is counted.
 
     unheard      the connection is cut before the server hears of the request, as when it is down
     half         the connection is cut in the middle of the request's body; without one it is as ``unheard``
@@ -46,6 +47,7 @@ class Fault:
     times: int | None = None
     status: int = 500
     seconds: float = 0.05
+    only: str = ""
 
     def hits(self, number: int) -> bool:
         return number >= self.first and (self.times is None or number < self.first + self.times)
@@ -103,7 +105,9 @@ class Proxy:
         with self._lock:
             made = Exchange(number=len(self.exchanges) + 1, method=method, path=path)
             self.exchanges.append(made)
-            hit = self.fault if self.fault and self.fault.hits(made.number) else None
+            fault = self.fault
+            number = sum(one.startswith(fault.only) for one in self.requests) if fault else 0
+            hit = fault if fault and self.requests[-1].startswith(fault.only) and fault.hits(number) else None
             made.fault = hit.kind if hit else None
             return made, hit
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -27,12 +29,14 @@ from buildonce.model import (
 from buildonce.project import Project
 from buildonce.signing import keys, sums
 from buildonce.stage import Stage
+from buildonce.system import archive as archives
 from buildonce.system import files
+from buildonce.system.archive import Member
 from buildonce.system.store import Store
 from tests.debs import making as debs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from buildonce.signing import Key
 
@@ -199,9 +203,41 @@ def artifacts(folder: Path) -> tuple[Artifact, ...]:
     )
 
 
+def for_an_index(folder: Path) -> tuple[Artifact, ...]:
+    """A wheel, an sdist, and a wheelhouse with two locked dependencies beside the wheel."""
+    name, version = "tinyapp", VERSION.pep440
+    own = wheel(folder, name, version, "Requires-Dist: click\nRequires-Dist: colorama\n").path
+    sdist = folder / f"{name}-{version}.tar.gz"
+    with tarfile.open(sdist, "w:gz") as packed:
+        about = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nKeywords: a,b\n".encode()
+        info = tarfile.TarInfo(f"{name}-{version}/PKG-INFO")
+        info.size = len(about)
+        packed.addfile(info, io.BytesIO(about))
+    with files.scratch(folder, "house") as aside:
+        others = [wheel(aside, one, "1.0").path for one in ("click", "colorama")]
+        house = folder / f"{name}-{version}-debian-12.wheelhouse.tar"
+        members = [Member(path=f"wheels/{one.name}", source=one) for one in (own, *others)]
+        with house.open("wb") as out:
+            archives.write_tar(out, members)
+        extras = tuple(
+            Entry(path=one.path, mode=0o644, size=one.size, sha256=files.sha256_file(one.source))
+            for one in members
+            if isinstance(one.source, Path)
+        )
+    return (
+        described(Artifact(kind="wheel", path=own, sha256=Digest(""), size=0), own),
+        described(Artifact(kind="sdist", path=sdist, sha256=Digest(""), size=0), sdist),
+        described(
+            Artifact(kind="wheelhouse", path=house, sha256=Digest(""), size=0, target="debian-12", extras=extras), house
+        ),
+    )
+
+
 def _artifact(folder: Path, kind: str, name: str, on: str = "", extras: tuple[Entry, ...] = ()) -> Artifact:
     path = folder / name
-    if kind == "deb":
+    if kind == "wheel":
+        wheel(folder, *name.split("-")[:2])
+    elif kind == "deb":
         debs.make(path, [debs.file("./usr/share/tinyapp", b"the deb\n")], fields=DEB)
     else:
         path.write_bytes(f"the {kind}\n".encode())
@@ -243,10 +279,10 @@ def documents(made: Stage, built: Sequence[Artifact]) -> dict[str, bytes]:
     }
 
 
-def unsigned(folder: Path) -> Path:
-    """A whole release in the new folder *folder*, with SHA256SUMS, without signatures."""
+def unsigned(folder: Path, of: Callable[[Path], tuple[Artifact, ...]] = artifacts) -> Path:
+    """A whole release in the new folder *folder*, with SHA256SUMS, without signatures; *of* makes its artifacts."""
     folder.mkdir()
-    for name, data in documents(stage(folder.parent / "stage"), artifacts(folder)).items():
+    for name, data in documents(stage(folder.parent / "stage"), of(folder)).items():
         (folder / name).write_bytes(data)
     (folder / "log").mkdir()
     (folder / "log" / "build.log").write_text("+ make\n")

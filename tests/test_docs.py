@@ -132,6 +132,9 @@ COVERED = {
     "echo '{": "tests/integration/test_publish_registry.py::follow",
     "skopeo copy": "tests/builders/test_oci.py::test_skopeo_copies_it",
     "./orders-1.4.0-debian-12.pex serve": "tests/integration/test_offline_pex.py::test_it_serves",
+    "cp bookworm-staging": "tests/integration/test_apt_hosts.py::test_a_host_that_knows_nothing_else",
+    "apt update": "tests/integration/test_apt_hosts.py::test_a_host_that_knows_nothing_else",
+    "apt install orders=": "tests/integration/test_apt_hosts.py::test_a_host_that_knows_nothing_else",
     "PEX_TOOLS=1": "tests/integration/test_docs_commands.py::test_pex_installs_without_running",
 }
 LANGUAGES = {"sh", "console", "toml", "yaml", "ini", "text"}

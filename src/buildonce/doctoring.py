@@ -47,6 +47,7 @@ class _Program:
 _PROGRAMS = (
     _Program(name="git", needed_for="the version, and a clean clone to build from"),
     _Program(name="apt-get", needed_for="`release lock`: resolving the targets' OS packages"),
+    _Program(name="apt-ftparchive", needed_for="publishing to an apt repository", optional=True),
     _Program(name="docker", needed_for="loading and running the image by hand", optional=True),
     _Program(name="cosign", needed_for="verifying signatures without buildonce", optional=True),
 )

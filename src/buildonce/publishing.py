@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from buildonce.publishers import Means, Parcel, Publisher
     from buildonce.signing.release import Verified
 
-__all__ = ["Published", "deliver", "outgoing", "publish"]
+__all__ = ["Published", "chosen", "deliver", "outgoing", "planned", "publish"]
 
 _STREAMS: Final = 4
 
@@ -57,16 +57,17 @@ def publish(
     version that is published with other bytes, and :class:`ReleaseError` naming all destinations that say no.
     """
     system = means.system
-    chosen = _chosen(projects.read(root), to, means)
+    publishers = chosen(projects.read(root), to, means)
     release = outgoing(folder, verification.verify(folder, means.trusted, system))
-    system.progress.step(f"ask {len(chosen)} destinations")
-    plans = _prepared(chosen, release)
+    system.progress.step(f"ask {len(publishers)} destinations")
+    plans = planned(publishers, release)
     if dry_run:
         return plans
-    return tuple(deliver(name, publisher, release, system.progress) for name, publisher in chosen.items())
+    return tuple(deliver(name, publisher, release, system.progress) for name, publisher in publishers.items())
 
 
-def _chosen(project: Project, to: Sequence[str], means: Means) -> dict[str, Publisher]:
+def chosen(project: Project, to: Sequence[str], means: Means) -> dict[str, Publisher]:
+    """The destinations *to* of *project*. Raises :class:`ConfigurationError` for one that nobody configured."""
     known = project.settings.publish
     unknown = [name for name in to if name not in known]
     if unknown:
@@ -77,7 +78,7 @@ def _chosen(project: Project, to: Sequence[str], means: Means) -> dict[str, Publ
             where="[tool.release.publish]",
             hint=f"did you mean {near[0]!r}?" if near else listed,
         )
-    return {name: open_publisher(known[name], project.root, means) for name in dict.fromkeys(to)}
+    return {name: open_publisher(name, known[name], project.root, means) for name in dict.fromkeys(to)}
 
 
 def outgoing(folder: Path, verified: Verified) -> Outgoing:
@@ -92,10 +93,10 @@ def outgoing(folder: Path, verified: Verified) -> Outgoing:
     return Outgoing(folder=folder, manifest=verified.manifest, files=verified.files, digest=digest)
 
 
-def _prepared(chosen: dict[str, Publisher], release: Outgoing) -> tuple[Published, ...]:
+def planned(publishers: dict[str, Publisher], release: Outgoing) -> tuple[Published, ...]:
     """What each destination lacks; what is wrong with all of them is said at once."""
     plans, refusals = [], []
-    for name, publisher in chosen.items():
+    for name, publisher in publishers.items():
         try:
             plans.append(Published(destination=name, place=publisher.place, parcels=publisher.prepare(release)))
         except ReleaseError as error:

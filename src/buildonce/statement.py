@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CYCLONEDX",
+    "PROMOTION",
     "PROVENANCE",
     "RELEASE",
     "SUMMARY",
@@ -40,6 +41,7 @@ RELEASE: Final = "https://in-toto.io/attestation/release/v0.1"
 PROVENANCE: Final = "https://slsa.dev/provenance/v1"
 SUMMARY: Final = "https://slsa.dev/verification_summary/v1"
 CYCLONEDX: Final = "https://cyclonedx.org/bom"
+PROMOTION: Final = "urn:buildonce:predicate:promotion:v1"
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~!=@-]{0,250}")

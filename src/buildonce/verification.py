@@ -12,6 +12,7 @@ from buildonce.builders.oci import joined
 from buildonce.errors import ReleaseError, VerificationError
 from buildonce.signing import PublicKey, release, sums
 from buildonce.signing.attestations import PLACE
+from buildonce.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from buildonce.signing.release import Verified
     from buildonce.system import System
 
-__all__ = ["signed", "trusted", "verify"]
+__all__ = ["require_digests", "signed", "trusted", "verify"]
 
 
 def trusted(keys: Sequence[Path], home: Path, *, option: str = "--key") -> tuple[PublicKey, ...]:
@@ -70,6 +71,14 @@ def signed(folder: Path, keys: Sequence[PublicKey], *, whole: bool = True) -> Ve
             where=str(folder),
             hint=first.hint or "do not install it: fetch the release again from where it was published",
         ) from error
+
+
+def require_digests(folder: Path, documents: Verified) -> None:
+    """Raise :class:`VerificationError` unless every artifact that is in *folder* has the bytes that were signed."""
+    for name, expected in documents.files.items():
+        place = folder / name
+        if place.exists() and (found := files.sha256_file(place)) != expected:
+            raise VerificationError(f"its sha256 is {found}, but {expected} was signed", where=str(place))
 
 
 def _require_rebuilds(verified: Verified, wanted: int) -> None:

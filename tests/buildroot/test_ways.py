@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -91,6 +92,17 @@ sys.stdout.write(outcome.stdout.decode() or outcome.tail)
 """
 
 
+@contextlib.contextmanager
+def ignoring(*numbers: signal.Signals) -> Iterator[None]:
+    """As in what nohup(1) or a script's background job starts."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("user", ["", *users.OTHERS])
@@ -99,7 +111,7 @@ def test_the_inside_is_the_same_for_every_user(
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THE_HOST", "x")
     groups = ["docker"] if way == "docker" else []
-    with users.common_folder() as folder:
+    with users.common_folder() as folder, ignoring(signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
         for name in ("rw", "ro"):
             (folder / name).mkdir()
             (folder / name).chmod(0o777)

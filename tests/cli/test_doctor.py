@@ -39,7 +39,7 @@ def test_ready(release: Callable[..., Ended], repository: Repository) -> None:
     ended = release("doctor", "-C", str(repository.root), "--json")
     assert ended.code == 0
     assert states(ended) == {
-        "git": "ok", "apt-get": "ok", "docker": "optional", "cosign": "optional",
+        "git": "ok", "apt-get": "ok", "apt-ftparchive": "optional", "docker": "optional", "cosign": "optional",
         "sandbox": "ok", "docker engine": "optional", "store": "ok", "project": "ok",
     }  # fmt: skip
     text = release("doctor", "-C", str(repository.root))

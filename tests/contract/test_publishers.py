@@ -10,6 +10,7 @@ from buildonce import publishing
 from buildonce.errors import VerificationError
 from buildonce.system.console import SilentProgress
 from tests.publishers import small_images
+from tests.publishers.index_sites import DevpiSite, IndexSite, PypiserverSite
 from tests.publishers.sites import AptSite, FolderSite, RegistrySite
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 SITES: dict[str, Callable[[Path, Key], Site]] = {
     "apt": AptSite,
+    "devpi": DevpiSite,
     "folder": lambda root, _: FolderSite(root),
+    "index": PypiserverSite,
     "registry": RegistrySite,
 }
 
@@ -41,7 +44,7 @@ def release(tmp_path_factory: pytest.TempPathFactory, key: Key) -> Outgoing:
 def site(request: pytest.FixtureRequest, tmp_path: Path, key: Key) -> Iterator[Site]:
     made = SITES[request.param](tmp_path / "site", key)
     yield made
-    if isinstance(made, RegistrySite):  # it has a server
+    if isinstance(made, RegistrySite | IndexSite):  # these have connections
         made.close()
 
 

@@ -37,34 +37,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.integration)
 
 
-@dataclass
-class Tally:
-    """What the variation matrix has shown, for the end of the run."""
-
-    rows: dict[str, list[dict[str, str]]] = field(default_factory=dict)
-    artifacts: int = 0
-
-    def builds(self, project: str, row: dict[str, str], artifacts: int) -> None:
-        """A build of *project* under *row* made this many artifacts that were the same as ever."""
-        self.rows.setdefault(project, []).append(row)
-        self.artifacts += artifacts
+VARIED = "builds under a row of the variation matrix"
 
 
-TALLY = Tally()
+@pytest.fixture
+def tally(record_property: Callable[[str, object], None]) -> Callable[[str, dict[str, str], int], None]:
+    """Hears of a build of a project under a row, and how many artifacts of it were the same as ever."""
+    return lambda project, row, artifacts: record_property(VARIED, [project, row, artifacts])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How much of the variation matrix this run went through."""
-    if not TALLY.rows:
+    """How much of the variation matrix this run went through, whatever process did."""
+    passed = terminalreporter.getreports("passed")
+    builds = [value for report in passed for name, value in report.user_properties if name == VARIED]
+    if not builds:
         return
     terminalreporter.section("variation matrix")
     wanted = varied.pairs(varied.ROWS)
-    for project, rows in TALLY.rows.items():
-        covered = varied.pairs(tuple(rows))
-        share = f"{len(covered & wanted)} of {len(wanted)} pairs of levels of {len(levels.FACTORS)} factors"
+    for project in dict.fromkeys(name for name, _, _ in builds):
+        rows = tuple(row for name, row, _ in builds if name == project)
+        share = f"{len(varied.pairs(rows) & wanted)} of {len(wanted)} pairs of levels of {len(levels.FACTORS)} factors"
         terminalreporter.write_line(f"{project}: {len(rows)} builds, {share}")
-    builds = sum(map(len, TALLY.rows.values()))
-    terminalreporter.write_line(f"{builds} builds, {TALLY.artifacts} artifacts compared, 0 different")
+    artifacts = sum(count for _, _, count in builds)
+    terminalreporter.write_line(f"{len(builds)} builds, {artifacts} artifacts compared, 0 different")
 
 
 @dataclass(frozen=True)

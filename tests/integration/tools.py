@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import subprocess
@@ -36,7 +37,9 @@ def _package(name: str, suite: str) -> Path:
             _download(name, suite, aside)
             (deb,) = aside.glob("*.deb")
             subprocess.run(["dpkg-deb", "--extract", str(deb), str(aside / "unpacked")], check=True)
-            (aside / "unpacked").replace(place)
+            with contextlib.suppress(OSError):  # another process was first
+                (aside / "unpacked").replace(place)
+    assert place.is_dir()
     return place
 
 

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,7 +126,8 @@ def download(*requirements: str, machine: str = "x86_64") -> tuple[Path, ...]:
             platform = f"--platform=manylinux2014_{machine}"
             argv = [sys.executable, "-m", "pip", "download", *options, platform, "--dest", str(aside / "new")]
             subprocess.run([*argv, *requirements], check=True)
-            (aside / "new").replace(place)
+            with suppress(OSError):  # another process was first
+                (aside / "new").replace(place)
     return tuple(sorted(place.iterdir()))
 
 

@@ -27,8 +27,8 @@ _ISOLATION: Final = (
     *("--uid", "0", "--gid", "0", "--cap-drop", "ALL", "--hostname", environment.HOSTNAME),
     *("--die-with-parent", "--clearenv"),
 )
-# bwrap has no option for the umask, which would otherwise be the caller's.
-_ENTER: Final = ("/bin/sh", "-c", 'umask 022; exec "$@"', "sh")
+# bwrap has no option for the umask, nor for signals that the caller ignores, as nohup and background jobs do.
+_ENTER: Final = ("/usr/bin/env", "--default-signal", "/bin/sh", "-c", 'umask 022; exec "$@"', "sh")
 
 
 class RootRunner:

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "reproduce": "Build a release again from its recorded commit and lock; compare bit for bit.",
     "publish": "Bring a release to its destinations, all of it or nothing.",
     "apt": "Look after apt repositories: list, sign anew, prune.",
+    "promote": "Bring a version from one destination to another, the same bytes.",
     "bundle": "Keep all that a release is built from, for when its upstreams are gone.",
     "key": "Make a signing key, or show how others verify with it.",
     "builder": "See, make, enter and remove build roots.",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from buildonce.locking import Locked
     from buildonce.model import Artifact, Release
     from buildonce.planning import Plan
+    from buildonce.promoting import Promoted
     from buildonce.publishing import Published
     from buildonce.reproduction import Report
     from buildonce.roots import Removed, Root
@@ -34,6 +35,8 @@ __all__ = [
     "locked",
     "locked_json",
     "plan",
+    "promoted",
+    "promoted_json",
     "published",
     "published_json",
     "release",
@@ -327,3 +330,17 @@ def carried_json(made: Carried) -> dict[str, Any]:
     """The result of ``release bundle DIR --json``."""
     facts = {"name": made.name, "version": made.version, "bundle": str(made.bundle)}
     return {**facts, "files": made.files, "size": made.size, "signer": made.signer}
+
+
+def promoted(made: Promoted, *, dry_run: bool) -> None:
+    """What moved, and where it is recorded."""
+    published((made.published,), dry_run=dry_run)
+    if made.record:
+        click.echo(f"recorded by {made.signer}\nin {made.record}", err=True)
+
+
+def promoted_json(made: Promoted, *, dry_run: bool) -> dict[str, Any]:
+    """The result of ``release promote --json``."""
+    (destination,) = published_json((made.published,), dry_run=dry_run)["destinations"]
+    facts = {"name": made.name, "version": made.version, "from": made.source, "dry_run": dry_run}
+    return {**facts, "to": destination, "record": made.record or None, "signer": made.signer or None}

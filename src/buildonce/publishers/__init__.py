@@ -6,11 +6,12 @@ published version are an error, and what is there is never written again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from buildonce.destinations import AptDestination, FolderDestination, RegistryDestination
+from buildonce.destinations import AptDestination, FolderDestination, IndexDestination, RegistryDestination
 from buildonce.publishers.apt import DOCUMENTS, AptPublisher
 from buildonce.publishers.folder import FolderPublisher
+from buildonce.publishers.index import IndexPublisher, PackageIndex
 from buildonce.publishers.parcels import Means, Outgoing, Parcel
 from buildonce.publishers.registry import RegistryPublisher
 
@@ -25,11 +26,13 @@ __all__ = [
     "DOCUMENTS",
     "AptPublisher",
     "FolderPublisher",
+    "IndexPublisher",
     "Means",
     "Outgoing",
     "Parcel",
     "Publisher",
     "RegistryPublisher",
+    "Shelf",
     "open_publisher",
 ]
 
@@ -76,14 +79,33 @@ class Publisher(Protocol):
         ...
 
 
-def open_publisher(destination: Destination, root: Path, means: Means) -> Publisher:
-    """The publisher for *destination*; its paths are relative to *root*. Nothing is touched yet."""
+@runtime_checkable
+class Shelf(Publisher, Protocol):
+    """A destination from which a release can be taken to another one."""
+
+    def collect(self, name: str, version: str, into: Path) -> None:
+        """Bring the documents and the artifacts of a published release into the new folder *into*.
+
+        Raises :class:`buildonce.errors.ReleaseError` when it is not published there.
+        """
+        ...
+
+    def note(self, name: str, version: str, file: str, data: bytes) -> str:
+        """Keep *data*, a statement about a published release, beside it as *file*; answers where.
+
+        Answers "" and changes nothing when there is one.
+        """
+        ...
+
+
+def open_publisher(name: str, destination: Destination, root: Path, means: Means) -> Publisher:
+    """The publisher for *destination*, called *name*; its paths are relative to *root*. Nothing is touched yet."""
     match destination:
         case FolderDestination():
             return FolderPublisher((root / destination.path).expanduser().resolve())
         case AptDestination():
             return AptPublisher((root / destination.path).expanduser().resolve(), destination, means)
+        case IndexDestination():
+            return IndexPublisher(PackageIndex(name, destination, means.system.net), means.system.progress)
         case RegistryDestination():
             return RegistryPublisher(destination, means)
-        case _:
-            raise NotImplementedError(destination.type)

@@ -144,6 +144,15 @@ class AptPublisher:
                         raise self._not_here(name, version)
                     (into / artifact.file).symlink_to(self._root / filename)
 
+    def note(self, name: str, version: str, file: str, data: bytes) -> str:
+        """See :meth:`buildonce.publishers.Shelf.note`."""
+        place = self._root / DOCUMENTS / name / f"{version}.promotions" / file
+        if place.exists():
+            return ""
+        with self._disk.explained():
+            self._disk.put(place, data)
+        return str(place)
+
     def _not_here(self, name: str, version: str) -> ReleaseError:
         return ReleaseError(
             f"{name} {version} is not published there",

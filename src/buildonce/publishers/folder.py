@@ -10,8 +10,10 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final
 
+from buildonce.errors import ReleaseError
 from buildonce.publishers import page
 from buildonce.publishers.parcels import Parcel, require_same
+from buildonce.signing import sums
 from buildonce.system import files
 from buildonce.system.disk import Disk, flush
 
@@ -81,6 +83,23 @@ class FolderPublisher:
         with self._disk.explained():
             for name, expected in release.files.items():
                 require_same(files.sha256_file(final / name), expected, where=str(final / name))
+
+    def collect(self, name: str, version: str, into: Path) -> None:
+        """See :meth:`buildonce.publishers.Shelf.collect`."""
+        place = self._root / name / version
+        with self._disk.explained():
+            if not (place / sums.FILE).is_file():
+                raise ReleaseError(f"{name} {version} is not published there", where=self.place)
+            shutil.copytree(place, into, symlinks=True)
+
+    def note(self, name: str, version: str, file: str, data: bytes) -> str:
+        """See :meth:`buildonce.publishers.Shelf.note`."""
+        place = self._root / name / f"{version}.promotions" / file
+        if place.exists():
+            return ""
+        with self._disk.explained():
+            self._disk.put(place, data)
+        return str(place)
 
     def _final(self, release: Outgoing) -> Path:
         return self._root / release.manifest.name / release.manifest.version.pep440

@@ -38,9 +38,9 @@ Signed-By:
 {certificate}"""
 
 _PREFERENCES: Final = """\
-# {origin}, suite {suite}: for /etc/apt/preferences.d/. Nothing but these packages ever comes from there.
+# {origin}, suite {suite}: for /etc/apt/preferences.d/. Nothing but these packages comes from there, and of this suite.
 Package: *
-Pin: release o={origin}, n={suite}
+Pin: release o={origin}
 Pin-Priority: -1
 
 Package: {names}

@@ -6,6 +6,7 @@ module that writes tars. Those of :func:`pack` and :func:`unpack` carry folders 
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -40,13 +41,23 @@ class Part:
 class _Section(io.RawIOBase):
     def __init__(self, part: Part) -> None:
         self._file = part.path.open("rb")
-        self._at, self._end = part.start, part.start + part.size
+        self._start, self._at, self._end = part.start, part.start, part.start + part.size
 
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: self._start, os.SEEK_CUR: self._at, os.SEEK_END: self._end}[whence]
+        if base + offset < self._start:
+            raise OSError(errno.EINVAL, "before the beginning")
+        self._at = base + offset
+        return self._at - self._start
+
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # narrower than typeshed's WriteableBuffer
-        data = os.pread(self._file.fileno(), min(len(buffer), self._end - self._at), self._at)
+        data = os.pread(self._file.fileno(), max(0, min(len(buffer), self._end - self._at)), self._at)
         self._at += len(data)
         buffer[: len(data)] = data
         return len(data)

@@ -48,11 +48,12 @@ class RefusedError(ReleaseError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a server said. The names of ``headers`` are lower case."""
+    """What a server said. The names of ``headers`` are lower case; ``url`` is where it was said, after redirects."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    url: str = ""
 
 
 class _Again(Exception):  # noqa: N818 - an answer, not an error
@@ -131,7 +132,9 @@ class Net:
                 if again and response.status_code in _BUSY:
                     raise _busy(response)
                 lower = {name.lower(): value for name, value in response.headers.items()}
-                found.append(Answer(status=response.status_code, headers=lower, body=bytes(document)))
+                found.append(
+                    Answer(status=response.status_code, headers=lower, body=bytes(document), url=str(response.url))
+                )
 
         self._persist(url, attempt, lambda: 0, threading.Event(), patience=self._patience if again else 1)
         return found[0]
