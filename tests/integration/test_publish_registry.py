@@ -59,6 +59,7 @@ FAULTS: tuple[tuple[faults.Kind, int | None], ...] = (
 )
 
 
+@pytest.mark.timeout(3600)  # two hundred publications each
 @pytest.mark.parametrize(("kind", "times"), FAULTS)
 def test_a_fault_at_every_request(
     server: Running,
