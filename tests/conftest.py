@@ -46,6 +46,7 @@ def pytest_configure() -> None:
 ENGINE = ("test_ways", "test_builder", "test_containment", "test_variations")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes, each takes whole files: what one made serves all tests of it."""
     for item in items:
