@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from buildonce.signing import release
 from buildonce.system.run import HostRunner
@@ -18,6 +20,8 @@ from tests import small_release
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from xdist.remote import Producer
 
     from buildonce.signing import Key
 
@@ -60,14 +64,19 @@ def pytest_configure() -> None:
             signal.signal(number, usual)
 
 
-# They look for what is left in the Docker engine, of which there is one.
+# They look for what is left in the Docker engine, of which there is one: all of them are run by one process.
 ENGINE = ("test_ways", "test_builder", "test_containment", "test_variations")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes, each takes whole files: what one made serves all tests of it."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("engine" if item.path.stem in ENGINE else item.path.stem))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """With ``--dist loadfile`` each process takes whole files: what one made serves all tests of it."""
+    return _Files(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+class _Files(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "engine" if PurePath(file).stem in ENGINE else file
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from buildonce.errors import LockError, Problem
 from buildonce.model import Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from buildonce.buildroot import DockerRunner, RootRunner
@@ -78,20 +78,8 @@ def prepare(
     way = buildroot.choose(way, system.host)
     debs = lock.debs(target)
     build_debs = lock.debs(target.build_on) if target.build_on else ()
-    wanted = locked_files(target, lock)
-    packages = len({pin.file.sha256 for pin in (*debs, *build_debs)})
-    system.progress.step(f"fetch {len(wanted) - packages} Python files and {packages} OS packages of {target.name}")
-    found = fetch.fetch(
-        wanted,
-        store=system.store,
-        net=system.net,
-        progress=system.progress,
-        vaults=system.vaults,
-        offline=system.offline,
-    )
-    deb_files = tuple(found[pin.file.sha256] for pin in debs)
+    found = _fetched(target, lock, {pin.file.sha256 for pin in (*debs, *build_debs)}, system)
     root_pins = build_debs or debs
-    root_files = tuple(found[pin.file.sha256] for pin in root_pins)
     system.progress.step(f"build root of {target.builder.name}")
     tools = _taken(lock.build(target, "tools"), found)
     for tool in tools:
@@ -99,7 +87,7 @@ def prepare(
     root = buildroot.ensure(
         target.builder,
         root_pins,
-        root_files,
+        tuple(found[pin.file.sha256] for pin in root_pins),
         system.store,
         progress=system.progress,
         host=system.host,
@@ -111,10 +99,25 @@ def prepare(
         root_key=root.name,
         runner=buildroot.runner(way, root, system.host, limit=limit),
         debs=debs,
-        deb_files=deb_files,
+        deb_files=tuple(found[pin.file.sha256] for pin in debs),
         build_debs=build_debs,
         tools=tools,
         files=found,
+    )
+
+
+def _fetched(target: Target, lock: Lock, packages: Collection[Digest], system: System) -> dict[Digest, Path]:
+    """All locked files for *target*, *packages* among them, by their sha256."""
+    wanted = locked_files(target, lock)
+    count = len(packages)
+    system.progress.step(f"fetch {len(wanted) - count} Python files and {count} OS packages of {target.name}")
+    return fetch.fetch(
+        wanted,
+        store=system.store,
+        net=system.net,
+        progress=system.progress,
+        vaults=system.vaults,
+        offline=system.offline,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,3 +50,22 @@ def test_a_forbidden_sandbox_says_what_to_set(tmp_path: Path, monkeypatch: pytes
             action()
         assert caught.value.problems[0].where == said
         assert any(step in caught.value.problems[0].hint for step in ("sudo sysctl -w ", "--security-opt seccomp"))
+
+
+_MOUNTS_COME_AND_GO = """
+mkdir $(seq 60)
+while :; do for i in $(seq 60); do mount -t tmpfs none $i; done; for i in $(seq 60); do umount $i; done; done &
+"$1" -c 'from buildonce.buildroot import check; from buildonce.system.run import HostRunner as Host
+for time in range(100): check(Host())'
+answer=$?
+kill $!
+exit $answer
+"""
+
+
+@pytest.mark.integration
+def test_mounts_that_come_and_go_beside_the_check(tmp_path: Path) -> None:
+    """As those of a Docker engine's containers do: bwrap gives up when one is gone that it was about to copy."""
+    unshare = ("unshare", "--user", "--map-root-user", "--mount", "--propagation", "shared")
+    argv = (*unshare, "sh", "-c", _MOUNTS_COME_AND_GO, "sh", sys.executable)
+    subprocess.run(argv, cwd=tmp_path, check=True)

@@ -120,11 +120,16 @@ def example(name: str, folder: Path, *, more: str = "", **environment: str) -> E
     )
     with (root / "pyproject.toml").open("a") as settings:
         settings.write(more)
+    return repository(root, **environment)
+
+
+def repository(root: Path, *, tag: str = "v1.4.0", **environment: str) -> Example:
+    """The project in *root* in a repository of its own: locked, one commit, tagged."""
     made = Example(root, environment)
     made.git("init", "--quiet", "--initial-branch=main")
     made.release("lock")
     made.commit("first")
-    made.git("tag", "v1.4.0")
+    made.git("tag", tag)
     return made
 
 
@@ -194,12 +199,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Callable[[st
     def make(name: str) -> Example:
         root = tmp_path_factory.mktemp(name) / name
         shutil.copytree(PROJECTS / name, root)
-        made = Example(root, {"XDG_CONFIG_HOME": str(home)})
-        made.git("init", "--quiet", "--initial-branch=main")
-        made.release("lock")
-        made.commit("first")
-        made.git("tag", "v1.4.0")
-        return made
+        return repository(root, XDG_CONFIG_HOME=str(home))
 
     return make
 

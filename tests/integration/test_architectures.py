@@ -25,7 +25,7 @@ from buildonce import elf
 from buildonce.system import files
 from tests import registries
 from tests.integration import hosts
-from tests.integration.conftest import EXAMPLES, Built, Example
+from tests.integration.conftest import EXAMPLES, Built, Example, repository
 from tests.integration.rebuilding import listing
 
 if TYPE_CHECKING:
@@ -45,12 +45,7 @@ def hello(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Example:
     project["project"]["dependencies"] += ["cryptography", "markupsafe"]
     project["tool"] = {**project.get("tool", {}), "release": {"targets": [NATIVE, FOREIGN]}}
     (root / "pyproject.toml").write_text(tomli_w.dumps(project))
-    made = Example(root, {"XDG_CONFIG_HOME": str(home)})
-    made.git("init", "--quiet", "--initial-branch=main")
-    made.release("lock")
-    made.commit("first")
-    made.git("tag", "v1.2.0")
-    return made
+    return repository(root, tag="v1.2.0", XDG_CONFIG_HOME=str(home))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import subprocess
@@ -13,6 +12,7 @@ from platformdirs import user_cache_path
 from buildonce import target as targets
 from buildonce.debs import lock as deb_lock
 from buildonce.system import files
+from buildonce.system.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,16 +31,15 @@ def cosign(suite: str) -> Path:
 
 def _package(name: str, suite: str) -> Path:
     """The files of the package *name* of *suite*, without those of the packages it depends on."""
-    place = user_cache_path("buildonce") / "test-tools" / f"{name}-{suite}"
-    if not place.is_dir():
-        with files.scratch(place.parent, name) as aside:
+
+    def make(into: Path) -> None:
+        with files.scratch(into.parent, name) as aside:
             _download(name, suite, aside)
             (deb,) = aside.glob("*.deb")
-            subprocess.run(["dpkg-deb", "--extract", str(deb), str(aside / "unpacked")], check=True)
-            with contextlib.suppress(OSError):  # another process was first
-                (aside / "unpacked").replace(place)
-    assert place.is_dir()
-    return place
+            subprocess.run(["dpkg-deb", "--extract", str(deb), str(into)], check=True)
+
+    key = files.sha256_bytes(f"{name} {suite}".encode())
+    return Store(user_cache_path("buildonce")).folder("test-tools", key, make)
 
 
 def _download(name: str, suite: str, into: Path) -> None:

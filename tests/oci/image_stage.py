@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,17 +117,14 @@ def runner() -> buildroot.RootRunner:
 @cache
 def download(*requirements: str, machine: str = "x86_64") -> tuple[Path, ...]:
     """The wheels of *requirements* for the target, or for another machine."""
-    asked = requirements if machine == "x86_64" else (*requirements, machine)
-    name = hashlib.sha256(repr(asked).encode()).hexdigest()[:12]
-    place = store().root / "test-wheels" / name
-    if not place.is_dir():
-        with files.scratch(place.parent, "wheels") as aside:
-            options = ["--quiet", "--no-deps", "--only-binary=:all:", "--python-version=3.11"]
-            platform = f"--platform=manylinux2014_{machine}"
-            argv = [sys.executable, "-m", "pip", "download", *options, platform, "--dest", str(aside / "new")]
-            subprocess.run([*argv, *requirements], check=True)
-            with suppress(OSError):  # another process was first
-                (aside / "new").replace(place)
+
+    def make(into: Path) -> None:
+        options = ["--quiet", "--no-deps", "--only-binary=:all:", "--python-version=3.11"]
+        platform = f"--platform=manylinux2014_{machine}"
+        argv = [sys.executable, "-m", "pip", "download", *options, platform, "--dest", str(into)]
+        subprocess.run([*argv, *requirements], check=True)
+
+    place = store().folder("test-wheels", files.sha256_bytes(repr((requirements, machine)).encode()), make)
     return tuple(sorted(place.iterdir()))
 
 

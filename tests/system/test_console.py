@@ -46,6 +46,18 @@ def test_color(monkeypatch: pytest.MonkeyPatch, no_color: str, *, color: bool, w
     assert console.wants_color(color=color) is wanted
 
 
+def test_the_moving_line_is_one_line_on_a_narrow_terminal() -> None:
+    """What does not fit is cut: the second half of a wrapped line would stay on the screen."""
+    shown = terminal()
+    shown.width = 40
+    with LiveProgress(console=shown) as display:
+        display.step("fetch 24 Python files and 210 OS packages of debian-12")
+        display.advance("fetching", 50_000_000, 150_000_000)
+        assert display._live is not None
+        moving = shown.render_lines(display._live.renderable)
+    assert len(moving) == 1
+
+
 def test_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)

@@ -30,6 +30,10 @@ _ISOLATION: Final = (
 # bwrap has no option for the umask, nor for signals that the caller ignores, as nohup and background jobs do.
 _ENTER: Final = ("/usr/bin/env", "--default-signal", "/bin/sh", "-c", 'umask 022; exec "$@"', "sh")
 
+# Where any machine has `true` and its libraries. All of `/` would bring every mount of the machine along, and bwrap
+# fails when one goes away meanwhile, as those of Docker's containers do.
+_PROGRAMS: Final = ("/usr", "/bin", "/lib", "/lib64", "/nix", "/gnu")
+
 
 class RootRunner:
     """A :class:`buildonce.protocols.Runner` whose programs see *root* as ``/`` and nothing of this machine.
@@ -80,7 +84,8 @@ def check(host: Runner) -> str:
 
     Raises :class:`MissingToolError` when bubblewrap is missing or may not.
     """
-    argv = (*_sandbox(), "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--", "true")
+    programs = [word for folder in _PROGRAMS for word in ("--ro-bind-try", folder, folder)]
+    argv = (*_sandbox(), *programs, "--dev", "/dev", "--proc", "/proc", "--", "true")
     outcome = host.run(Command(argv=argv), check=False)
     if outcome.returncode != 0:
         said = outcome.tail.strip()

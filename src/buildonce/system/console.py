@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.live import Live
+    from rich.text import Text
 
 __all__ = ["Display", "LiveProgress", "PlainProgress", "SilentProgress", "progress", "wants_color"]
 
@@ -158,20 +159,26 @@ class LiveProgress:
         from rich.progress_bar import ProgressBar
         from rich.spinner import Spinner
         from rich.table import Table
-        from rich.text import Text
 
         if self._live is None:
             return
         row = Table.grid(padding=(0, 1))
-        cells: list[Spinner | Text | ProgressBar] = [Spinner("dots"), Text(self._title)]
+        cells: list[Spinner | Text | ProgressBar] = [Spinner("dots"), _line(self._title)]
         if total:
             cells += [
-                Text(detail, style="dim"),
+                _line(detail, style="dim"),
                 ProgressBar(total, done, width=24),
-                Text(_amount(done, total)),
+                _line(_amount(done, total)),
             ]
         row.add_row(*cells)
         self._live.update(row)
+
+
+def _line(text: str, style: str = "") -> Text:
+    """One line, cut where the terminal ends: a second one would stay when the row moves on."""
+    from rich.text import Text
+
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _amount(done: int, total: int) -> str:
