@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from buildonce import project as projects
 from buildonce import publishing, statement, verification
+from buildonce import version as versions
 from buildonce.errors import ConfigurationError
-from buildonce.publishers import Drawing, Shelf
+from buildonce.publishers import Drawing, RegistryPublisher, Shelf, registry_promotion
 from buildonce.publishing import Published
 from buildonce.signing import bundle, dsse
 from buildonce.system import files
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.protocols import Progress
-    from buildonce.publishers import Means, Outgoing
+    from buildonce.publishers import Means, Outgoing, Publisher
     from buildonce.signing import Key
 
 __all__ = ["Promoted", "promote"]
@@ -53,6 +54,8 @@ def promote(
     here, there = publishers[source], publishers[target]
     if source == target:
         raise ConfigurationError(f"{source!r} is both where it is and where it goes", where="--to")
+    if isinstance(here, RegistryPublisher) and isinstance(there, RegistryPublisher):
+        return _images(project.name, version, here, there, means, names=(source, target), user=user, dry_run=dry_run)
     if not isinstance(here, Shelf) or not isinstance(there, Shelf):
         raise ConfigurationError(
             f"a release cannot be promoted from {source!r} to {target!r}", where="[tool.release.publish]"
@@ -67,10 +70,11 @@ def promote(
             plan = publishing.planned({target: there}, release)[0]
             return _promoted(release, source, plan, "", "")
         published = _brought(target, here, there, release, progress)
-        key, now = means.key(""), datetime.now(UTC)  # noqa: TID251 - when it happened is what the record is about
-        data = _record(release, key, source=here.place, target=there.place, user=user, now=now)
+        key = means.key("")
+        said = _record(project.name, release.manifest.version.pep440, here, there, user)
+        data = bundle.write(dsse.sign(key, statement.make(statement.PROMOTION, release.files, said)))
         place = there.note(project.name, version, f"{source}-{target}.sigstore.json", data)
-        return _promoted(release, source, published, f"{key.public.name} ({key.public.keyid})" if place else "", place)
+        return _promoted(release, source, published, _signer(key) if place else "", place)
 
 
 def _brought(name: str, here: Shelf, there: Shelf, release: Outgoing, progress: Progress) -> Published:
@@ -89,17 +93,49 @@ def _verified(folder: Path, means: Means) -> Outgoing:
     return publishing.outgoing(folder, documents)
 
 
-def _record(release: Outgoing, key: Key, *, source: str, target: str, user: str, now: datetime) -> bytes:
-    said = release.manifest
-    predicate = {
-        "name": said.name,
-        "version": said.version.pep440,
-        "from": source,
-        "to": target,
+def _images(
+    name: str,
+    version: str,
+    here: RegistryPublisher,
+    there: RegistryPublisher,
+    means: Means,
+    *,
+    names: tuple[str, str],
+    user: str,
+    dry_run: bool,
+) -> Promoted:
+    """The same for images: a registry has no other documents than those that refer to them, and no other record."""
+    spelled, key = versions.spell(version), means.key("")
+    said = _record(name, spelled.pep440, here, there, user)
+    parcels = registry_promotion.promote(
+        spelled.oci, here.repository, there.repository, means, key=key, record=said, dry_run=dry_run
+    )
+    published = Published(destination=names[1], place=there.place, parcels=parcels)
+    recorded = bool(published.sent) and not dry_run
+    return Promoted(
+        name=name,
+        version=spelled.pep440,
+        source=names[0],
+        published=published,
+        signer=_signer(key) if recorded else "",
+        record=f"{there.place}:{spelled.oci}" if recorded else "",
+    )
+
+
+def _record(name: str, version: str, here: Publisher, there: Publisher, user: str) -> dict[str, str]:
+    now = datetime.now(UTC)  # noqa: TID251 - when it happened is what the record is about
+    return {
+        "name": name,
+        "version": version,
+        "from": here.place,
+        "to": there.place,
         "by": user,
         "on": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-    return bundle.write(dsse.sign(key, statement.make(statement.PROMOTION, release.files, predicate)))
+
+
+def _signer(key: Key) -> str:
+    return f"{key.public.name} ({key.public.keyid})"
 
 
 def _promoted(release: Outgoing, source: str, published: Published, signer: str, record: str) -> Promoted:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from buildonce import promoting
 from buildonce.errors import ReleaseError, VerificationError
 from buildonce.publishers import image_signing, registry_promotion
 from buildonce.registry import Repository
 from buildonce.signing import images
+from buildonce.statement import PROMOTION
 from tests import faults, registries, small_release
 from tests.publishers import small_images
 from tests.publishers.shelves import Shelf, means
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from buildonce.promoting import Promoted
     from buildonce.publishers import Means, Outgoing, Parcel
     from buildonce.signing import Key
     from tests.faults import Proxy
@@ -177,3 +180,49 @@ def test_what_others_attached_goes_along(staging: Shelf, production: Shelf, tmp_
     promote(staging, production)
     digest, _ = production.document(TAG)
     assert image_signing.find(production.registry, digest, [auditor.public]).predicates == set(images.PREDICATES)
+
+
+def records(shelf: Shelf, tag: str) -> list[dict[str, str]]:
+    """What the key says of promotions of the image."""
+    digest, _ = shelf.document(tag)
+    said = image_signing.find(shelf.registry, digest, shelf.means.trusted).statements
+    return [dict(one) for kind, one in said if kind == PROMOTION]
+
+
+def test_the_command_records_who_promoted_it_when(
+    staging: Shelf, production: Shelf, tools: Means, tmp_path: Path
+) -> None:
+    """Once, in a statement that refers to every image; the record of the way to staging comes along."""
+    third = replace(production, name=f"{production.name}/second")
+    shelves = {"staging": staging, "production": production, "third": third}
+    tables = [
+        f'[tool.release.publish.{name}]\ntype = "registry"\nimage = "{one.image}"\n' for name, one in shelves.items()
+    ]
+    (tmp_path / "pyproject.toml").write_text("\n".join(['[project]\nname = "tinyapp"\nversion = "1"\n', *tables]))
+
+    def moved(source: str, target: str, *, dry_run: bool = False) -> Promoted:
+        return promoting.promote(
+            tmp_path, VERSION.pep440, tools, source=source, target=target, user="ada", dry_run=dry_run
+        )
+
+    planned = moved("staging", "production", dry_run=True)
+    assert planned.published.sent
+    assert (planned.record, production.registry.tags()) == ("", ())
+    first = moved("staging", "production")
+    assert (first.version, first.record) == (VERSION.pep440, f"{production.image}:{TAG}")
+    for tag in (TAG, f"{TAG}-linux-amd64", f"{TAG}-linux-arm64"):
+        (said,) = records(production, tag)
+        assert said.pop("on").endswith("Z")
+        assert said == {
+            "name": "tinyapp",
+            "version": VERSION.pep440,
+            "from": staging.image,
+            "to": production.image,
+            "by": "ada",
+        }
+    assert production.problems() == []
+    again = moved("staging", "production")
+    assert (again.published.sent, again.record) == ((), "")
+    assert len(records(production, TAG)) == 1
+    moved("production", "third")
+    assert {one["to"] for one in records(third, TAG)} == {production.image, third.image}

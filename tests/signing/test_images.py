@@ -60,7 +60,7 @@ def test_a_payload_by_somebody_else(key: Key, tmp_path: Path) -> None:
 
 def test_a_statement_has_its_type(key: Key) -> None:
     data = images.state(key, DIGEST, images.SIGNED, {})
-    assert images.stated(data, DIGEST, [key.public]) == images.SIGNED
+    assert images.stated(data, DIGEST, [key.public]) == (images.SIGNED, {})
     assert images.stated(data, OTHER, [key.public]) is None
     assert data == images.state(key, DIGEST, images.SIGNED, {})
 
@@ -86,7 +86,7 @@ def test_a_statement_that_cosign_wrote(key: Key) -> None:
         "signatures": [{"sig": signature}],
     }
     data = json.dumps({"mediaType": "bundle", "verificationMaterial": {}, "dsseEnvelope": envelope}).encode()
-    assert images.stated(data, DIGEST, [key.public]) == images.SIGNED
+    assert images.stated(data, DIGEST, [key.public]) == (images.SIGNED, {})
 
 
 def _changed(data: bytes, **changes: Any) -> bytes:

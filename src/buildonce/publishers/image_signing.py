@@ -20,7 +20,7 @@ from buildonce.signing import attestations, bundle, folder, images
 from buildonce.system import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from buildonce.publishers.cargo import Document
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from buildonce.registry import Registry, Repository
     from buildonce.signing import Key, PublicKey
 
-__all__ = ["Found", "fallback", "find", "named", "predicates", "signed"]
+__all__ = ["Found", "fallback", "find", "named", "predicates", "signed", "stated"]
 
 _CREATED: Final = "org.opencontainers.image.created"
 _CONTENT: Final = "dev.sigstore.bundle.content"
@@ -37,10 +37,15 @@ _PREDICATE: Final = "dev.sigstore.bundle.predicateType"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """What trusted keys say of a manifest: how signatures call it, and the types of the statements about it."""
+    """What trusted keys say of a manifest: how signatures call it, and the statements about it, each with its type."""
 
     names: frozenset[str]
-    predicates: frozenset[str]
+    statements: tuple[tuple[str, Mapping[str, Any]], ...]
+
+    @property
+    def predicates(self) -> frozenset[str]:
+        """The types of the statements."""
+        return frozenset(kind for kind, _ in self.statements)
 
 
 def predicates(release: Outgoing, trusted: Sequence[PublicKey]) -> dict[str, Mapping[str, Any]]:
@@ -71,8 +76,7 @@ def signed(
 
     The same key gives the same bytes: *epoch* is the commit's time.
     """
-    stated = [_stated(document, key, said, epoch) for document in cargo.documents]
-    return Cargo.joined((cargo, named(cargo, repository, key), Cargo(blobs=(empty(),)), *stated))
+    return Cargo.joined((cargo, named(cargo, repository, key), stated(cargo.documents, key, said, epoch)))
 
 
 def named(cargo: Cargo, repository: Repository, key: Key) -> Cargo:
@@ -94,11 +98,15 @@ def _named(document: Document, references: Sequence[str], key: Key) -> Cargo:
     return Cargo(blobs=tuple(blobs), listings=(listing,))
 
 
+def stated(documents: Iterable[Document], key: Key, said: Mapping[str, Mapping[str, Any]], epoch: int) -> Cargo:
+    """The newer form: for each of *documents* a bundle for every statement of *said*, that refers to it."""
+    return Cargo.joined((Cargo(blobs=(empty(),)), *(_stated(one, key, said, epoch) for one in documents)))
+
+
 def _stated(document: Document, key: Key, said: Mapping[str, Mapping[str, Any]], epoch: int) -> Cargo:
-    """The newer form: a bundle for every statement, that refers to the manifest."""
     made = [
         referrer(
-            f"{document.title}: {images.PREDICATES[kind]}",
+            f"{document.title}: {images.TITLES[kind]}",
             document,
             images.state(key, document.digest, kind, predicate),
             bundle.MEDIA_TYPE,
@@ -119,16 +127,14 @@ def find(registry: Registry, digest: Digest, trusted: Sequence[PublicKey]) -> Fo
     Raises :class:`buildonce.errors.ReleaseError` when the registry fails.
     """
     bundles = (data for data in _bundles(registry, digest) if data)
-    stated = {images.stated(data, digest, trusted) for data in bundles}
+    said = [images.stated(data, digest, trusted) for data in bundles]
     names = set()
     tag = images.signature_tag(digest)
     for row in rows_of(registry.manifest(tag), "layers", tag):
         data = registry.read_small(Digest(row["digest"].removeprefix("sha256:")))
         signature = (row.get("annotations") or {}).get(images.ANNOTATION)
         names.add(images.named(data, signature, digest, trusted) if data and isinstance(signature, str) else None)
-    return Found(
-        names=frozenset(one for one in names if one), predicates=frozenset(one for one in stated if one is not None)
-    )
+    return Found(names=frozenset(one for one in names if one), statements=tuple(one for one in said if one))
 
 
 def fallback(registry: Registry, digest: Digest) -> list[dict[str, Any]]:

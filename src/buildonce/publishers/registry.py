@@ -53,32 +53,32 @@ class RegistryPublisher:
     """
 
     def __init__(self, destination: RegistryDestination, means: Means) -> None:
-        self._repository = Repository.parse(destination.image)
+        self.repository = Repository.parse(destination.image)
         self._mount = [Repository.parse(one) for one in destination.mount]
         self._means = means
-        self._registry = Registry(self._repository, means.system.net)
+        self._registry = Registry(self.repository, means.system.net)
         self._made: _Made | None = None
 
     @property
     def place(self) -> str:
         """The repository, as ``oci://host/name``."""
-        return str(self._repository)
+        return str(self.repository)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """See :func:`locked`."""
-        with locked(self._repository, self._means.system.store):
+        with locked(self.repository, self._means.system.store):
             yield
 
     def prepare(self, release: Outgoing) -> tuple[Parcel, ...]:
         """See :meth:`buildonce.publishers.Publisher.prepare`. Room is nothing that a registry can be asked for."""
-        with explained(self._repository):
+        with explained(self.repository):
             self._registry.require_push()
             return self._shipping(release).parcels()
 
     def send(self, parcel: Parcel, release: Outgoing, came: Callable[[int], None]) -> None:
         """See :meth:`buildonce.publishers.Publisher.send`."""
-        with explained(self._repository):
+        with explained(self.repository):
             self._shipping(release).send(parcel, came)
 
     def stop(self) -> None:
@@ -87,12 +87,12 @@ class RegistryPublisher:
 
     def reveal(self, release: Outgoing) -> None:
         """See :meth:`buildonce.publishers.Publisher.reveal`."""
-        with explained(self._repository):
+        with explained(self.repository):
             self._shipping(release).reveal()
 
     def read_back(self, release: Outgoing) -> None:
         """See :meth:`buildonce.publishers.Publisher.read_back`. The signatures are verified, in both forms."""
-        with explained(self._repository):
+        with explained(self.repository):
             self._shipping(release).read_back()
             made = self._signed(release)
             require_signed(self._registry, made.images, (made.key,))
@@ -105,7 +105,7 @@ class RegistryPublisher:
         if self._made is None or self._made.release != release.digest:
             key, found = self._means.key(""), images.of(release)
             said = image_signing.predicates(release, self._means.trusted)
-            cargo = image_signing.signed(found, self._repository, key, said, epoch=release.manifest.source.epoch)
+            cargo = image_signing.signed(found, self.repository, key, said, epoch=release.manifest.source.epoch)
             shipping = Shipping(self._registry, cargo, self._mount)
             self._made = _Made(release=release.digest, key=key.public, images=found, shipping=shipping)
         return self._made

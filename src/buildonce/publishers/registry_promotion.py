@@ -6,6 +6,7 @@ In the same registry no layer is sent: the registry is asked to have it in both 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from buildonce.errors import ReleaseError, VerificationError
@@ -17,9 +18,10 @@ from buildonce.publishers.shipping import Shipping
 from buildonce.registry import Registry
 from buildonce.registry.client import INDEX_TYPE, MANIFEST_TYPE
 from buildonce.signing.images import signature_tag
+from buildonce.statement import PROMOTION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from buildonce.protocols import Progress
     from buildonce.publishers.parcels import Means, Parcel
@@ -36,13 +38,14 @@ def promote(
     means: Means,
     *,
     key: Key | None,
+    record: Mapping[str, Any] | None = None,
     dry_run: bool = False,
 ) -> tuple[Parcel, ...]:
     """Bring the images of *version* (as tags spell it) from *source* to *target*; answers all that has to be there.
 
     Before, they have to be signed by trusted keys, as this very version. With *key* they are signed once more,
-    under the name that they have in *target*: podman and skopeo ask for that one. Doing it again
-    changes nothing.
+    under the name that they have in *target*: podman and skopeo ask for that one; and *record*, which says who
+    promoted them when, refers to each of them that has none. Doing it again changes nothing.
 
     Raises :class:`VerificationError` when a signature is missing or the version is there with other bytes, and
     :class:`ReleaseError` when there is no such version or a registry says no.
@@ -55,7 +58,7 @@ def promote(
         require_signed(here, cargo, trusted)
         whole = Cargo.joined((cargo, *(_attached(here, document) for document in cargo.documents)))
     if key:
-        whole = Cargo.joined((whole, image_signing.named(cargo, target, key)))
+        whole = Cargo.joined((whole, image_signing.named(cargo, target, key), _recorded(there, cargo, key, record)))
     shipping = Shipping(there, whole, (source,))
     with explained(target):
         there.require_push()
@@ -81,6 +84,20 @@ def _shipped(
     shipping.read_back()
     require_signed(there, cargo, trusted)
     return parcels
+
+
+def _recorded(there: Registry, cargo: Cargo, key: Key, record: Mapping[str, Any] | None) -> Cargo:
+    """What says that the images of *cargo* came *there*, for those of which *key* did not say it."""
+    if record is None:
+        return Cargo()
+    new = [one for one in cargo.documents if not _has_record(there, one, key, record["to"])]
+    on = datetime.fromisoformat(record["on"])
+    return image_signing.stated(new, key, {PROMOTION: record}, int(on.timestamp())) if new else Cargo()
+
+
+def _has_record(there: Registry, document: Document, key: Key, place: str) -> bool:
+    said = image_signing.find(there, document.digest, [key.public]).statements
+    return any(kind == PROMOTION and record.get("to") == place for kind, record in said)
 
 
 def _images(registry: Registry, version: str) -> Cargo:

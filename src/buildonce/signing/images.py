@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from buildonce.errors import VerificationError
 from buildonce.signing import bundle, dsse
-from buildonce.statement import CYCLONEDX, PROVENANCE, TYPE
+from buildonce.statement import CYCLONEDX, PROMOTION, PROVENANCE, TYPE
 from buildonce.system import canonical
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "PAYLOAD_TYPE",
     "PREDICATES",
     "SIGNED",
+    "TITLES",
     "named",
     "payload",
     "sign",
@@ -41,6 +42,7 @@ __all__ = [
 
 SIGNED: Final = "https://sigstore.dev/cosign/sign/v1"
 PREDICATES: Final[Mapping[str, str]] = {SIGNED: "signature", PROVENANCE: "provenance", CYCLONEDX: "SBOM"}
+TITLES: Final[Mapping[str, str]] = {**PREDICATES, PROMOTION: "record of the promotion"}
 PAYLOAD_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 ANNOTATION: Final = "dev.cosignproject.cosign/signature"
 _KIND: Final = "cosign container image signature"
@@ -89,8 +91,9 @@ def state(key: Key, digest: Digest, predicate_type: str, predicate: Mapping[str,
     return bundle.write(dsse.sign(key, canonical.dump(statement)))
 
 
-def stated(data: bytes, digest: Digest, trusted: Sequence[PublicKey]) -> str | None:
-    """The type of the statement in the bundle *data*; None unless one of *trusted* signed it, about this *digest*.
+def stated(data: bytes, digest: Digest, trusted: Sequence[PublicKey]) -> tuple[str, Mapping[str, Any]] | None:
+    """The type of the statement in the bundle *data* and what it says; None unless one of *trusted* signed it, about
+    this *digest*.
 
     Bundles that cosign wrote are read as well.
     """
@@ -100,7 +103,7 @@ def stated(data: bytes, digest: Digest, trusted: Sequence[PublicKey]) -> str | N
         return None  # what others attached may be anything
 
 
-def _stated(data: bytes, digest: Digest, trusted: Sequence[PublicKey]) -> str | None:
+def _stated(data: bytes, digest: Digest, trusted: Sequence[PublicKey]) -> tuple[str, Mapping[str, Any]] | None:
     where = "bundle"
     envelope = canonical.Fields.of(canonical.load(data, where=where), where).fields("dsseEnvelope")
     envelope.one_of("payloadType", dsse.IN_TOTO)
@@ -113,7 +116,9 @@ def _stated(data: bytes, digest: Digest, trusted: Sequence[PublicKey]) -> str | 
     statement = canonical.Fields.of(canonical.load(body, where=where), where)
     statement.one_of("_type", TYPE)
     about = [row.fields("digest").value.get("sha256") for row in statement.objects("subject")]
-    return statement.text("predicateType") if about == [digest] else None
+    if about != [digest]:
+        return None
+    return statement.text("predicateType"), statement.fields("predicate").value
 
 
 def _base64(text: str) -> bytes | None:
