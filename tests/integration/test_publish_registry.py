@@ -48,19 +48,20 @@ def proxy(server: Running) -> Iterator[Proxy]:
         yield found
 
 
-FAULTS: tuple[tuple[faults.Kind, int | None], ...] = (
-    ("unheard", None),  # the server is down from then on
-    ("status", None),
-    ("unheard", 1),
-    ("half", 1),
-    ("unanswered", 1),
-    ("status", 1),
-    ("truncated", 1),
+# The server is down from a request on, at each of them in turn. The others take turns: each request has one of them.
+FAULTS: tuple[tuple[faults.Kind, int | None, int, int], ...] = (
+    ("unheard", None, 1, 1),
+    ("status", None, 1, 6),
+    ("unheard", 1, 2, 6),
+    ("half", 1, 3, 6),
+    ("unanswered", 1, 4, 6),
+    ("status", 1, 5, 6),
+    ("truncated", 1, 6, 6),
 )
 
 
-@pytest.mark.timeout(3600)  # two hundred publications each
-@pytest.mark.parametrize(("kind", "times"), FAULTS)
+@pytest.mark.timeout(1800)  # two hundred publications
+@pytest.mark.parametrize(("kind", "times", "begin", "every"), FAULTS)
 def test_a_fault_at_every_request(
     server: Running,
     proxy: Proxy,
@@ -68,13 +69,16 @@ def test_a_fault_at_every_request(
     tmp_path: Path,
     kind: faults.Kind,
     times: int | None,
+    begin: int,
+    every: int,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The connection is cut before, in the middle of and after each request in turn, or the server fails."""
+    """The connection is cut before, in the middle of and after requests, or the server fails."""
     machine = means(tmp_path, key)
     name = f"faults/{kind}-{times or 'all'}"
     shelf = Shelf(host=proxy.host, direct=server.host, name=name, means=machine)
-    tried = shelf.survives(small_images.release(tmp_path / "release", key), proxy, kind, times=times)
+    release = small_images.release(tmp_path / "release", key)
+    tried = shelf.survives(release, proxy, kind, times=times, first=begin, every=every)
     machine.system.net.close()
     with capsys.disabled():
         print(f"\nregistry: {tried} faults of the kind {kind!r}, {'once' if times else 'and all after'}, survived")

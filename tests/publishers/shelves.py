@@ -77,13 +77,15 @@ class Shelf:
         """Another repository of the same registry."""
         return replace(self, name=f"{self.name}/n{number}")
 
-    def survives(self, release: Outgoing, proxy: Proxy, kind: faults.Kind, *, times: int | None, every: int = 1) -> int:
-        """Publish with a fault at the first request, at another, … the last: nothing may be half seen then, and the
+    def survives(
+        self, release: Outgoing, proxy: Proxy, kind: faults.Kind, *, times: int | None, first: int = 1, every: int = 1
+    ) -> int:
+        """Publish with a fault at the *first* request, at others, … the last: nothing may be half seen then, and the
         same line again has to complete it. Answers how many faults there were.
         """
         proxy.reset()
         self.publish(release)
-        numbers = range(1, len(proxy.exchanges) + 1, every)
+        numbers = range(first, len(proxy.exchanges) + 1, every)
         for number in numbers:
             here = self.beside(number)
             proxy.reset(faults.Fault(kind=kind, first=number, times=times))
