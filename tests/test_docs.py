@@ -126,6 +126,9 @@ COVERED = {
     "docker load -i": "tests/builders/test_oci.py::test_docker_sees_the_names_the_labels_and_the_identity",
     "podman load -i": "tests/builders/test_oci.py::test_podman_loads_it",
     "release lock": "tests/integration/test_architectures.py::hello",
+    "release bundle dist/": "tests/integration/test_docs_commands.py::test_a_page",  # docs/how-to/carry.md
+    "release publish dist/": "tests/integration/test_docs_commands.py::test_a_page",  # docs/how-to/publish.md
+    "release promote": "tests/integration/test_docs_commands.py::test_a_page",  # docs/how-to/publish.md
     "release build": "tests/integration/test_architectures.py::made",
     "skopeo copy --all": "tests/integration/test_architectures.py::test_pushed_whole_every_image_keeps_its_digest",
     "cosign verify": "tests/integration/test_publish_registry.py::follow",
