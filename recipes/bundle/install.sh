@@ -1,7 +1,7 @@
 #!/bin/sh
 # Verifies every byte of this bundle, then installs the release from it. No network, nothing but the host's own tools.
 #
-#   sh install.sh --key FILE [verify | deb | image [TARGET] | wheelhouse DEST [TARGET] | pex DEST [TARGET]]
+#   sh install.sh --key FILE [verify | deb | os | image [TARGET] | wheelhouse DEST [TARGET] | pex DEST [TARGET]]
 #
 # FILE is the signer's public key, which you were given by a way that you trust: NAME.gpg (for gpgv) or NAME.pub (for openssl).
 # Exit codes: 0 done, 1 failed, 2 usage, 4 something is not as it was signed, 5 a program is missing.
@@ -77,15 +77,55 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-install_deb() {
+# find_deb: sets $codename, and $deb to the deb for this host.
+find_deb() {
     needs apt-get apt
     codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
     machine=$(dpkg --print-architecture)
     file=$(printf '%s\n' "$debs" | sed -n "s/^$codename $machine //p")
     [ -n "$file" ] || fail 1 "this bundle has no deb for $codename on $machine" "it has: $(printf '%s\n' "$debs" | sed 's/ [^ ]*$//' | tr '\n' ';')"
-    # What it depends on comes from where the host has its packages from.
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get -o APT::Sandbox::User=root --yes --allow-downgrades --no-install-recommends install "$here/release/$file"
+    deb=$here/release/$file
+}
+
+# apt_get ARGUMENT...: from the OS packages of this bundle alone; if these will not do, from where this host has its packages.
+apt_get() {
+    own=$(mktemp -d)
+    trap 'rm -rf "$own"' EXIT
+    mkdir -p "$own/lists/partial" "$own/sources"
+    # Every byte of it was verified above, and the clock of a host without network may be wrong.
+    cat >"$own/sources/bundle.sources" <<END
+Types: deb
+URIs: file:$(printf '%s' "$here/os" | sed 's/%/%25/g; s/ /%20/g')
+Suites: $codename
+Components: main
+Trusted: yes
+Check-Date: no
+Check-Valid-Until: no
+END
+    cat >"$own/apt.conf" <<END
+Dir::Etc::SourceList "/dev/null";
+Dir::Etc::SourceParts "$own/sources";
+Dir::State::Lists "$own/lists";
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+END
+    set -- -o APT::Sandbox::User=root --yes --no-install-recommends "$@"
+    if [ -d "$here/os/dists/$codename" ] && as_root env APT_CONFIG="$own/apt.conf" apt-get -qq update \
+        && as_root env APT_CONFIG="$own/apt.conf" apt-get -qq --simulate "$@" >/dev/null 2>&1; then
+        as_root env DEBIAN_FRONTEND=noninteractive APT_CONFIG="$own/apt.conf" apt-get "$@"
+    else
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get "$@"
+    fi
+}
+
+install_deb() {
+    find_deb
+    apt_get --allow-downgrades install "$deb"
+}
+
+install_os() {
+    find_deb
+    apt_get satisfy "$(dpkg-deb --field "$deb" Depends)"
 }
 
 install_image() {
@@ -134,6 +174,6 @@ what=${1:-verify}
     "$here/keys has the one that came with the bundle: of use when you can tell that it is the signer's"
 case $what in
     verify) verify ;;
-    deb | image | wheelhouse | pex) verify && "install_$what" "$@" ;;
+    deb | os | image | wheelhouse | pex) verify && "install_$what" "$@" ;;
     *) usage >&2 && exit 2 ;;
 esac

@@ -1,14 +1,16 @@
 """``release bundle DIR``: one file with all that a site without network needs to install a release.
 
-The release itself, a ready apt repository, a static package index, the public keys and ``install.sh``, which verifies
-before it installs. ``BUNDLE`` lists every file with its sha256, in the format of sha256sum(1), and is signed for gpgv
-and for openssl. The bytes follow from the release and the key: times are those of the commit.
+The release itself, a ready apt repository, the packages of Debian that its debs need, a static package index, the
+public keys and ``install.sh``, which verifies before it installs. ``BUNDLE`` lists every file with its sha256, in the
+format of sha256sum(1), and is signed for gpgv and for openssl. The bytes follow from the release, its lock and the key:
+times are those of the commit.
 """
 
 from __future__ import annotations
 
+import shutil
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Final, cast
@@ -16,12 +18,18 @@ from urllib.parse import quote
 
 from packaging.utils import parse_wheel_filename
 
-from buildonce import publishing, verification
+from buildonce import bundling, dependencies, publishing, vault, verification
+from buildonce import lock as locks
+from buildonce import project as projects
+from buildonce.debs import deb
 from buildonce.destinations import AptDestination
 from buildonce.publishers import AptPublisher
 from buildonce.signing import openpgp, raw
+from buildonce.suites import Repository, Suite
+from buildonce.suites.packages import POOL
 from buildonce.system import files, share
 from buildonce.system.archive import Member, write_tar
+from buildonce.system.disk import Disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,10 +56,12 @@ class Carried:
     signer: str  # the key's name and fingerprint
 
 
-def make(folder: Path, out: Path | None, means: Means) -> Carried:
+def make(root: Path, folder: Path, out: Path | None, means: Means, *, os_packages: bool = True) -> Carried:
     """Bundle the release in *folder* into the file *out*, or into ``<name>-<version>.bundle.tar`` beside it.
 
-    Raises :class:`buildonce.errors.VerificationError` for a release that is not whole and signed.
+    With *os_packages* also what its debs need of Debian, from the lock of the project in *root*. Raises
+    :class:`buildonce.errors.VerificationError` for a release that is not whole and signed, and
+    :class:`buildonce.errors.LockError` when that lock is not the one that it was built from.
     """
     progress = means.system.progress
     release = publishing.outgoing(folder, verification.verify(folder, means.trusted, means.system))
@@ -62,11 +72,13 @@ def make(folder: Path, out: Path | None, means: Means) -> Carried:
     with files.scratch(place.parent, place.name) as aside:
         members = [*_release(release), *_wheels(release, aside / "wheels"), *_keys(key), *_guide(release)]
         members += _repository(release, aside / "apt", means)
+        if os_packages and release.of_kind("deb"):
+            members += _os_packages(root, release, aside / "os", means)
         unfinished = aside / place.name
         listed = {member.path: member for member in members}
         with unfinished.open("wb") as stream:
             signed = (*listed.values(), *_signed(tuple(listed.values()), key, time=said.source.epoch))
-            write_tar(cast("IO[bytes]", stream), [_below(top, member) for member in signed])
+            write_tar(cast("IO[bytes]", stream), [_in(top, member) for member in signed])
         unfinished.chmod(0o644)
         size = unfinished.stat().st_size
         unfinished.replace(place)
@@ -123,10 +135,45 @@ def _repository(release: Outgoing, root: Path, means: Means) -> Iterator[Member]
     publisher = AptPublisher(root, _APT, means, clock=lambda: float(said.source.epoch))
     publishing.deliver("the bundle", publisher, release, means.system.progress)
     yield Member(path=f"apt/{said.name}.gpg", source=openpgp.certificate(means.key("")))
-    for part in ("dists", "pool"):
-        for path in sorted((root / part).rglob("*")):
+    yield from _below("apt", root)
+
+
+def _below(name: str, repository: Path) -> Iterator[Member]:
+    for part in ("dists", POOL):
+        for path in sorted((repository / part).rglob("*")):
             if path.is_file():
-                yield Member(path=f"apt/{path.relative_to(root)}", source=path)
+                yield Member(path=f"{name}/{path.relative_to(repository)}", source=path)
+
+
+def _os_packages(root: Path, release: Outgoing, into: Path, means: Means) -> Iterator[Member]:
+    """A repository of its own: the pins of ours let nothing but the application come from there."""
+    project, said, system = projects.read(root), release.manifest, means.system
+    lock = locks.read(project)
+    bundling.require_lock_of(said, lock)
+    system = replace(system, vaults=vault.configured(project, system.net))
+    into.mkdir()
+    repository = Repository(Disk(into), system.host)
+    for codename, packages in dependencies.of(said, release.folder, project, lock, system).items():
+        system.progress.step(f"add {len(packages)} OS packages of {codename}")
+        names = [_pooled(path, into) for path in packages]
+        suite = Suite(
+            name=codename,
+            origin=f"{said.name}-os",
+            packages=tuple(repository.scan(name) for name in names),
+            days=_APT.valid_days,
+        )
+        repository.write(suite, means.key(""), now=said.source.epoch)
+    yield from _below("os", into)
+
+
+def _pooled(path: Path, root: Path) -> str:
+    """Copy the package *path* into the pool of the repository *root*; answers where it is in there."""
+    package = deb.read(path)
+    file = f"{package.name}_{package.version.partition(':')[2] or package.version}_{package.architecture}.deb"
+    place = f"{POOL}/{_APT.component}/{package.name[0]}/{package.name}/{file}"
+    (root / place).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, root / place)
+    return place
 
 
 def _keys(key: Key) -> Iterator[Member]:
@@ -161,5 +208,5 @@ def _signed(members: tuple[Member, ...], key: Key, *, time: int) -> Iterator[Mem
     yield Member(path=f"{LISTING}.sig", source=raw.sign(key, listing))
 
 
-def _below(top: str, member: Member) -> Member:
+def _in(top: str, member: Member) -> Member:
     return Member(path=f"{top}/{member.path}", source=member.source, mode=member.mode)

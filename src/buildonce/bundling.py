@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.lock import Lock
+    from buildonce.manifest import Manifest
     from buildonce.model import Digest
     from buildonce.project import Project
     from buildonce.system import System
     from buildonce.vault import Keeper, Kept
 
-__all__ = ["Bundled", "make"]
+__all__ = ["Bundled", "make", "require_lock_of"]
 
 _WRITABLE: Final = "a folder or oci://host/name"
 
@@ -51,7 +52,7 @@ def make(
     project = projects.read(root)
     lock = locks.read(project)
     if release is not None:
-        _require_lock_of(release, lock)
+        require_lock_of(_read(release), lock)
     system = replace(system, vaults=vault.configured(project, system.net))
     inputs.require(project, lock, (), system)
     kept: tuple[Kept, ...] = ()
@@ -82,14 +83,18 @@ def _places(project: Project, system: System, to: Sequence[str]) -> tuple[Keeper
     return found
 
 
-def _require_lock_of(release: Path, lock: Lock) -> None:
+def _read(release: Path) -> Manifest:
     path = release / manifest.FILE
     try:
-        made = manifest.read(path.read_bytes(), where=str(path))
+        return manifest.read(path.read_bytes(), where=str(path))
     except OSError as error:
         raise ConfigurationError(
             f"there is no release: {error.strerror}", where=str(path), hint="name a folder that `release build` wrote"
         ) from error
+
+
+def require_lock_of(made: Manifest, lock: Lock) -> None:
+    """Raise :class:`LockError` unless the release *made* was built from *lock*."""
     if dict(made.locks) != dict(lock.files):
         raise LockError(
             f"the lock here is not the one that {made.name} {made.version.pep440} was built from",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from buildonce.system import System
     from buildonce.vault import Keeper, Kept
 
-__all__ = ["KEEP", "bring", "bring_all", "contents", "keep", "of", "require"]
+__all__ = ["KEEP", "Needed", "bring", "bring_all", "contents", "keep", "of", "require"]
 
 KEEP: Final = "release bundle --inputs"
 _LOCK: Final = "the lock"

@@ -14,6 +14,7 @@ import pytest
 import uv
 
 from tests.integration import carried, hosts
+from tests.integration.conftest import release
 from tests.integration.test_offline_deb import serves
 
 if TYPE_CHECKING:
@@ -49,15 +50,19 @@ def unpacked(bundle: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def host(bundle: Path, keyring: Path, os_packages: Path) -> Iterator[Host]:
-    """A host under systemd that has the bundle, the signer's key, and Debian's packages from elsewhere."""
+def host(bundle: Path, keyring: Path) -> Iterator[Host]:
+    """A host under systemd that has the bundle and the signer's key, and no packages of Debian from anywhere."""
     with hosts.running(hosts.HOST.tag(), systemd=True) as host:
-        assert host.too_much() == ""
-        carried.accept(host, os_packages)
-        host.put(bundle, "/media/a stick")
-        host.put(keyring, TRUST)
-        host.sh("cd '/media/a stick'; tar -xf orders.tar; mv orders-* orders")
+        bring(host, bundle, keyring)
+        assert host.sh("apt-get indextargets") == ""
         yield host
+
+
+def bring(host: Host, bundle: Path, keyring: Path) -> None:
+    assert host.too_much() == ""
+    host.put(bundle, "/media/a stick")
+    host.put(keyring, TRUST)
+    host.sh(f"cd '/media/a stick'; tar -xf {bundle.name}; mv orders-* orders")
 
 
 def install(host: Host, keyring: Path, *arguments: str, check: bool = True) -> str:
@@ -79,8 +84,38 @@ def test_the_readme_verifies_it_by_hand(host: Host, keyring: Path) -> None:
 
 
 def test_the_deb(host: Host, keyring: Path, first: Built) -> None:
+    """With the interpreter and libraries that the host has not; and nothing is left in its apt."""
+    before = host.sh("find /etc/apt /var/lib/apt/lists /tmp -type f")
+    assert not host.succeeds("dpkg", "-s", "libpq5")
     install(host, keyring, "deb")
     serves(host, first)
+    assert host.sh("dpkg --audit") == ""
+    assert host.sh("find /etc/apt /var/lib/apt/lists /tmp -type f") == before
+
+
+def test_without_os_packages_they_come_from_where_the_host_has_them(
+    orders: Example, first: Built, keyring: Path, os_packages: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "small.tar"
+    orders.release("bundle", str(first.folder), "--no-os-packages", "--out", str(out))
+    with hosts.running(hosts.HOST.tag(), command=hosts.IDLE, init=True) as host:
+        bring(host, out, keyring)
+        assert "Unmet dependencies" in install(host, keyring, "os", check=False)
+        carried.accept(host, os_packages)
+        install(host, keyring, "os")
+        install(host, keyring, "pex", "/srv/bin/orders.pex")
+        assert host.run("/srv/bin/orders.pex", "--version").strip() == first.version
+
+
+def test_the_os_packages_are_those_of_its_own_lock(orders: Example, first: Built, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(orders.root, other, ignore=shutil.ignore_patterns("dist", ".git"))
+    with (other / "debs.lock.toml").open("a") as lock:
+        lock.write("# another one\n")
+    argv = ("bundle", str(first.folder), "--out", str(tmp_path / "b.tar"))
+    done = release(*argv, cwd=other, **orders.environment)
+    assert (done.returncode, (tmp_path / "b.tar").exists()) == (3, False)
+    assert "is not the one that orders" in done.stderr
 
 
 def test_the_wheelhouse_and_the_pex(host: Host, keyring: Path, first: Built) -> None:

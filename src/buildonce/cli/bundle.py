@@ -28,6 +28,7 @@ __all__ = ["command"]
     metavar="FILE",
     help="A public key that may have signed the release; may be given again.",
 )
+@click.option("--no-os-packages", is_flag=True, help="Leave out what the debs need of Debian.")
 @common
 def command(
     *,
@@ -37,6 +38,7 @@ def command(
     out: Path | None,
     to: tuple[str, ...],
     keys: tuple[Path, ...],
+    no_os_packages: bool,
 ) -> None:
     """Put the release in DIR into one file, with all that a site without network needs to verify and install it.
 
@@ -50,20 +52,21 @@ def command(
     if inputs:
         _keep_inputs(options, folder, out, to)
     elif folder and not to:
-        _carry(options, folder, out, keys)
+        _carry(options, folder, out, keys, os_packages=not no_os_packages)
     else:
         msg = "name the folder of a release, or say --inputs"
         raise click.UsageError(msg)
 
 
-def _carry(options: Common, folder: Path, out: Path | None, keys: tuple[Path, ...]) -> None:
+def _carry(options: Common, folder: Path, out: Path | None, keys: tuple[Path, ...], *, os_packages: bool) -> None:
     from buildonce import airgap, verification
     from buildonce.cli import show
     from buildonce.publishers import Means
 
     with system(options) as machine:
         means = Means(system=machine, key=signer(options.root, machine), trusted=verification.trusted(keys, home()))
-        made = airgap.make(options.root / folder, options.root / out if out else None, means)
+        place = options.root / out if out else None
+        made = airgap.make(options.root, options.root / folder, place, means, os_packages=os_packages)
     if options.json:
         click.echo(json.dumps(show.carried_json(made), indent=2))
     else:
