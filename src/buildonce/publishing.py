@@ -78,7 +78,7 @@ def chosen(project: Project, to: Sequence[str], means: Means) -> dict[str, Publi
             where="[tool.release.publish]",
             hint=f"did you mean {near[0]!r}?" if near else listed,
         )
-    return {name: open_publisher(name, known[name], project.root, means) for name in dict.fromkeys(to)}
+    return {name: open_publisher(name, known[name], project, means) for name in dict.fromkeys(to)}
 
 
 def outgoing(folder: Path, verified: Verified) -> Outgoing:

@@ -93,4 +93,4 @@ class PypiserverSite(IndexSite):
 def index_publisher(kind: Literal["devpi", "index"], url: str, net: Net, *, wheelhouse: bool = False) -> IndexPublisher:
     """A publisher to the index at *url*."""
     destination = IndexDestination(type=kind, url=url, wheelhouse=wheelhouse)
-    return IndexPublisher(PackageIndex("there", destination, net), SilentProgress())
+    return IndexPublisher(PackageIndex("there", destination, net), "tinyapp", SilentProgress())

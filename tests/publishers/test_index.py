@@ -333,16 +333,21 @@ def test_promotion_to_another_kind_of_index_carries_the_files(
     assert production.seen("click").keys() == {"click-1.0-py3-none-any.whl"}
 
 
+_RENAMED = '[project]\nname = "tinyapp"\nversion = "1"\n\n[tool.release]\nname = "tiny-service"\n'
+
+
 def test_the_command_promotes_by_push(
     server: indexes.Devpi, net: Net, release: Outgoing, key: Key, store: Store, tmp_path: Path
 ) -> None:
-    """Of the release this machine takes the documents, the wheel and the sdist; the rest stays on the server."""
+    """Of the release this machine takes the documents, the wheel and the sdist; the rest stays on the server. There the
+    project has its own name, whatever its releases are called.
+    """
     places = {"staging": server.new_index(), "production": server.new_index()}
     tables = [
         f'[tool.release.publish.{name}]\ntype = "devpi"\nurl = "{server.url}/{path}/"\nwheelhouse = true\n'
         for name, path in places.items()
     ]
-    (tmp_path / "pyproject.toml").write_text("\n".join(['[project]\nname = "tinyapp"\nversion = "1"\n', *tables]))
+    (tmp_path / "pyproject.toml").write_text("\n".join([_RENAMED, *tables]))
     system = System(store=store, net=net, host=HostRunner(), progress=SilentProgress())
     means = Means(system=system, key=lambda _: key, trusted=(key.public,))
 

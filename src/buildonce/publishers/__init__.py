@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.destinations import Destination
+    from buildonce.project import Project
     from buildonce.protocols import Progress
 
 __all__ = [
@@ -113,14 +114,15 @@ class Drawing(Publisher, Protocol):
         ...
 
 
-def open_publisher(name: str, destination: Destination, root: Path, means: Means) -> Publisher:
-    """The publisher for *destination*, called *name*; its paths are relative to *root*. Nothing is touched yet."""
+def open_publisher(name: str, destination: Destination, project: Project, means: Means) -> Publisher:
+    """The publisher for *destination*, which *project* calls *name*. Nothing is touched yet."""
     match destination:
         case FolderDestination():
-            return FolderPublisher((root / destination.path).expanduser().resolve())
+            return FolderPublisher((project.root / destination.path).expanduser().resolve())
         case AptDestination():
-            return AptPublisher((root / destination.path).expanduser().resolve(), destination, means)
+            return AptPublisher((project.root / destination.path).expanduser().resolve(), destination, means)
         case IndexDestination():
-            return IndexPublisher(PackageIndex(name, destination, means.system.net), means.system.progress)
+            index = PackageIndex(name, destination, means.system.net)
+            return IndexPublisher(index, project.distribution, means.system.progress)
         case RegistryDestination():
             return RegistryPublisher(destination, means)

@@ -36,10 +36,11 @@ __all__ = ["IndexPublisher"]
 
 
 class IndexPublisher:
-    """See :class:`buildonce.publishers.Publisher`."""
+    """See :class:`buildonce.publishers.Publisher`. *distribution* is how an index calls the project."""
 
-    def __init__(self, index: PackageIndex, progress: Progress) -> None:
+    def __init__(self, index: PackageIndex, distribution: str, progress: Progress) -> None:
         self.index = index
+        self._distribution = canonicalize_name(distribution)
         self._progress = progress
         self._opening = threading.Lock()
         self._asides: dict[Digest, Devpi | None] = {}
@@ -108,17 +109,17 @@ class IndexPublisher:
     def collect(self, name: str, version: str, into: Path) -> None:
         """See :meth:`buildonce.publishers.Shelf.collect`: the documents, the wheel and the sdist."""
         into.mkdir(parents=True)
-        if not self.index.documents(canonicalize_name(name), version, into):
+        if not self.index.documents(self._distribution, version, into):
             hint = "" if self.index.devpi else "only devpi keeps the documents that are verified: promote from there"
             raise ReleaseError(f"{name} {version} is not published there", where=self.place, hint=hint)
         for one in contents.own(manifest.read((into / manifest.FILE).read_bytes())):
             self.index.bring(one, into)
 
-    def note(self, name: str, version: str, file: str, data: bytes) -> str:  # noqa: ARG002 - devpi writes its own
+    def note(self, name: str, version: str, file: str, data: bytes) -> str:  # noqa: ARG002 - devpi keeps its own
         """See :meth:`buildonce.publishers.Shelf.note`: the log of devpi says who moved what, when and from where."""
         if not (self._moved and self.index.devpi):
             return ""
-        return f"{self.index.devpi.url}{canonicalize_name(name)}/{version}"
+        return f"{self.index.devpi.url}{self._distribution}/{version}"
 
     def draw(self, source: Publisher, release: Outgoing, progress: Progress) -> tuple[Parcel, ...] | None:
         """See :meth:`buildonce.publishers.Drawing.draw`."""
