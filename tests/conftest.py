@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,27 @@ def signed(tmp_path_factory: pytest.TempPathFactory, key: Key) -> Path:
     folder = small_release.unsigned(tmp_path_factory.mktemp("release") / "tinyapp")
     release.sign(folder, key)
     return folder
+
+
+Told = Callable[[str, int], None]
+_TOLD = "told at the end"
+
+
+@pytest.fixture
+def told(record_property: Callable[[str, object], None]) -> Told:
+    """Hears a line to show at the end of the run, and how many faults it is about."""
+    return lambda line, faults: record_property(_TOLD, [line, faults])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests told, whatever process ran them."""
+    passed = terminalreporter.getreports("passed")
+    lines = [value for report in passed for name, value in report.user_properties if name == _TOLD]
+    if lines:
+        terminalreporter.section("faults")
+        for line, count in sorted(lines):
+            terminalreporter.write_line(f"{line}: {count}" if count else line)
+        terminalreporter.write_line(f"{sum(count for _, count in lines)} faults, all survived")
 
 
 def pytest_configure() -> None:

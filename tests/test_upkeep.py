@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from buildonce.signing import Key
+    from tests.conftest import Told
 
 DAY = 86_400
 NOW = small_release.EPOCH + DAY
@@ -155,9 +156,7 @@ def _clock() -> float:
 
 
 @pytest.mark.parametrize("work", [prune_in, resign_in])
-def test_killed_at_every_change(
-    work: Callable[[Path, str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_killed_at_every_change(work: Callable[[Path, str], None], tmp_path: Path, told: Told) -> None:
     """Every deb that a suite lists is there; again, and it is done."""
     key = small_release.key(tmp_path / "keys")
     first, number, crashes = made(tmp_path / "first", key), itertools.count(), Crashes()
@@ -177,6 +176,5 @@ def test_killed_at_every_change(
             ["1.4.0"],
             ["1.0.0", "1.1.0", "1.4.0"],
         )
-    with capsys.disabled():
-        print(f"\n{work.__name__}: killed at each of {crashes.count} changes", end="")
+    told(f"{work.__name__}: killed at each change of the disk", crashes.count)
     assert crashes.count > 20

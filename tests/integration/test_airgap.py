@@ -100,7 +100,7 @@ def test_without_os_packages_they_come_from_where_the_host_has_them(
     orders.release("bundle", str(first.folder), "--no-os-packages", "--out", str(out))
     with hosts.running(hosts.HOST.tag(), command=hosts.IDLE, init=True) as host:
         bring(host, out, keyring)
-        assert "Unmet dependencies" in install(host, keyring, "os", check=False)
+        assert "python3.11 but it is not installable" in install(host, keyring, "os", check=False)
         carried.accept(host, os_packages)
         install(host, keyring, "os")
         install(host, keyring, "pex", "/srv/bin/orders.pex")
@@ -110,7 +110,7 @@ def test_without_os_packages_they_come_from_where_the_host_has_them(
 def test_the_os_packages_are_those_of_its_own_lock(orders: Example, first: Built, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(orders.root, other, ignore=shutil.ignore_patterns("dist", ".git"))
-    with (other / "debs.lock.toml").open("a") as lock:
+    with (other / "pylock.toml").open("a") as lock:
         lock.write("# another one\n")
     argv = ("bundle", str(first.folder), "--out", str(tmp_path / "b.tar"))
     done = release(*argv, cwd=other, **orders.environment)
@@ -164,10 +164,10 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_byte_of_any_file(unpacked: Path, keyring: Path) -> None:
-    """Each file in turn, the signature too, but for most wheels, which are many: all are refused."""
+    """Each file in turn, the signature too, but for most wheels and OS packages, which are many: all are refused."""
     assert run(unpacked, "--key", str(keyring)).returncode == 0
-    wheels = sorted((unpacked / "wheels").iterdir())
-    left_out = {*wheels[3:], unpacked / "BUNDLE.sig", unpacked / "install.sh"}
+    wheels, packages = sorted((unpacked / "wheels").iterdir()), sorted((unpacked / "os/pool").rglob("*.deb"))
+    left_out = {*wheels[3:], *packages[3:], unpacked / "BUNDLE.sig", unpacked / "install.sh"}
     tried = [path for path in sorted(unpacked.rglob("*")) if path.is_file() and path not in left_out]
     for path in tried:
         with flipped(path):

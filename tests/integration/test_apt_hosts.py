@@ -1,7 +1,6 @@
 """Debian hosts and the repository that `release publish` made, which nginx serves: nothing else is known to them.
 
-The table of attacks in the docs, too, on every Debian release; ``tests/publishers/test_attacks.py`` has it for apt of
-this machine.
+The table of attacks in the docs, too, on every Debian release.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from tests.integration import hosts
 from tests.integration.conftest import QUIET
 from tests.pages import ROOT
 from tests.publishers import attacks
-from tests.publishers.attacks import ATTACKS, COLUMNS, Repositories
+from tests.publishers.attacks import ATTACKS, COLUMNS, DIFFERENT, Repositories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +57,7 @@ class WebHost:
     """A host with a web server that it alone reaches: whoever owns that is between it and the repository."""
 
     host: Host
+    target: str
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def write(self, path: str, text: str) -> None:
@@ -92,7 +92,7 @@ def web_host(target: str) -> Iterator[WebHost]:
         host.run(
             "sh", "-euc", 'mkdir -p /srv/web; printf "%s" "$1" >/srv/nginx.conf; nginx -c /srv/nginx.conf', "-", NGINX
         )
-        yield WebHost(host)
+        yield WebHost(host, target)
 
 
 @pytest.fixture(scope="module", params=sorted(IMAGES))
@@ -139,4 +139,12 @@ def test_a_row_of_the_table(attack: Attack, repositories: Repositories, attacked
     for column in COLUMNS:
         attacked.forget()
         cells.append(attacks.outcome(attacked, attack, repositories, **column))
-    assert attacks.row(attack, cells) in PAGE.read_text().splitlines()
+    assert attacks.row(attack, cells, attacked.target) in PAGE.read_text().splitlines()
+
+
+def test_the_table_has_no_other_rows() -> None:
+    table = PAGE.read_text().split("## Attacks\n")[1].split("\n## ")[0]
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines() if line.startswith("| ")]
+    alone = {f"{name}, {label}" for (_, name), label in DIFFERENT.items()}
+    assert [name for name in rows[1:] if name not in alone] == [attack.name for attack in ATTACKS]
+    assert alone < set(rows)

@@ -4,12 +4,14 @@ and right, and at no time is half a release to be seen.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from buildonce.publishers import Outgoing
     from buildonce.signing import Key
+    from tests.conftest import Told
     from tests.faults import Proxy
     from tests.integration.conftest import Built
 
@@ -36,9 +39,9 @@ pytestmark = pytest.mark.integration
 
 VERSION = small_release.VERSION.pep440
 OWN = {f"tinyapp-{VERSION}-py3-none-any.whl", f"tinyapp-{VERSION}.tar.gz", f"tinyapp-{VERSION}.doc.zip"}
-# The server is down from then on; it fails from then on; one request goes wrong, with its answer or without.
+# The server is down from a request on, at each of them in turn. The others take turns: each request has one of them.
+DOWN = Fault(kind="unheard")
 FAULTS = {
-    "down": Fault(kind="unheard"),
     "failing": Fault(kind="status"),
     "disk full": Fault(kind="status", status=507),
     "cut": Fault(kind="half", times=1),
@@ -46,6 +49,7 @@ FAULTS = {
     "truncated": Fault(kind="truncated", times=1),
     "slow": Fault(kind="slow", times=3),
 }
+TURNS = [("down", DOWN, 1, 1), *((name, fault, n, len(FAULTS)) for n, (name, fault) in enumerate(FAULTS.items(), 1))]
 
 
 @pytest.fixture(autouse=True)
@@ -75,14 +79,14 @@ def publish(before: Proxy, path: str, release: Outgoing) -> bool:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", FAULTS)
-def test_at_every_request(name: str, release: Outgoing, capsys: pytest.CaptureFixture[str]) -> None:
-    server, fault = indexes.devpi(), FAULTS[name]
+@pytest.mark.parametrize(("name", "fault", "begin", "every"), TURNS, ids=[name for name, *_ in TURNS])
+def test_at_every_request(name: str, fault: Fault, begin: int, every: int, release: Outgoing, told: Told) -> None:
+    server = indexes.devpi()
     tried = failed = hit = 0
     with proxy(server.url) as before:
-        while True:
+        for number in itertools.count(begin, every):
             path = server.new_index()
-            before.reset(Fault(kind=fault.kind, first=tried + 1, times=fault.times, status=fault.status))
+            before.reset(replace(fault, first=number))
             well = publish(before, path, release)
             if not before.faults:
                 break
@@ -91,10 +95,9 @@ def test_at_every_request(name: str, release: Outgoing, capsys: pytest.CaptureFi
             before.reset()
             assert publish(before, path, release), before.requests
             assert_whole(server, path, release)
-    assert tried > 20
+    assert number > 20
     assert (failed > 0) is (fault.times is None)
-    with capsys.disabled():
-        print(f"\n{name}: at each of {tried} requests, {hit} faults; {failed} runs failed, all were completed")
+    told(f"devpi: {name}, at {tried} requests in turn", hit)
 
 
 def assert_whole(server: indexes.Devpi, path: str, release: Outgoing) -> None:
@@ -107,9 +110,7 @@ def assert_whole(server: indexes.Devpi, path: str, release: Outgoing) -> None:
 
 
 @pytest.mark.timeout(1800)
-def test_the_server_is_killed_and_comes_back(
-    release: Outgoing, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_server_is_killed_and_comes_back(release: Outgoing, tmp_path: Path, told: Told) -> None:
     """SIGKILL while it works for the N-th request."""
     server = indexes.new_devpi(tmp_path)
     points = (8, 15, 16, 22)
@@ -128,8 +129,7 @@ def test_the_server_is_killed_and_comes_back(
             assert publish(before, path, release)
             assert_whole(server, path, release)
     server.kill()
-    with capsys.disabled():
-        print(f"\ndevpi was killed {len(points)} times, and had all of it after the next run")
+    told("devpi killed, and whole after the next run", len(points))
 
 
 def test_pip_needs_no_other_index(orders: Example, first: Built, tmp_path: Path) -> None:

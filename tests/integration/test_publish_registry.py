@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildonce.signing import Key
+    from tests.conftest import Told
     from tests.faults import Proxy
     from tests.integration.conftest import Built, Example
     from tests.registries import Running
@@ -71,7 +72,7 @@ def test_a_fault_at_every_request(
     times: int | None,
     begin: int,
     every: int,
-    capsys: pytest.CaptureFixture[str],
+    told: Told,
 ) -> None:
     """The connection is cut before, in the middle of and after requests, or the server fails."""
     machine = means(tmp_path, key)
@@ -80,8 +81,7 @@ def test_a_fault_at_every_request(
     release = small_images.release(tmp_path / "release", key)
     tried = shelf.survives(release, proxy, kind, times=times, first=begin, every=every)
     machine.system.net.close()
-    with capsys.disabled():
-        print(f"\nregistry: {tried} faults of the kind {kind!r}, {'once' if times else 'and all after'}, survived")
+    told(f"registry: {kind}, {'once' if times else 'from a request on'}", tried)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def _manifest(proxy: Proxy, built: Built) -> tuple[str, dict[str, object]]:
 
 
 def test_a_one_line_change_sends_its_layer_alone(
-    published: tuple[Proxy, list[dict[str, int]], list[Built]], capsys: pytest.CaptureFixture[str]
+    published: tuple[Proxy, list[dict[str, int]], list[Built]], told: Told
 ) -> None:
     """Layer, configuration and manifest of the application; and what is signed, which is about a new digest."""
     proxy, (_, went), builds = published
@@ -132,11 +132,11 @@ def test_a_one_line_change_sends_its_layer_alone(
     signed = sum(size for digest, size in blobs.items() if digest not in image)
     manifests = sum(size for path, size in went.items() if "/manifests/" in path)
     total = sum(row["size"] for row in after["layers"])  # type: ignore[attr-defined]
-    with capsys.disabled():
-        print(
-            f"\na one-line change: {layer['size']} bytes of layer, {config['size']} of configuration, "  # type: ignore[index]
-            f"{manifests} of manifests, {signed} of signatures, SBOM and provenance; the image has {total}"
-        )
+    told(
+        f"a one-line change: {layer['size']} bytes of layer, {config['size']} of configuration, "  # type: ignore[index]
+        f"{manifests} of manifests, {signed} of signatures, SBOM and provenance; the image has {total}",
+        0,
+    )
     assert sum(image.values()) < total / 100
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from buildonce.publishers import Outgoing, Publisher
     from buildonce.signing import Key, PublicKey
+    from tests.conftest import Told
 
 DAY = 86_400
 NOW = small_release.EPOCH + DAY
@@ -294,7 +295,7 @@ def publish_in(folder: Path, release: Outgoing, secret: Path) -> None:
     publish(folder, release, keys.load(secret, bytes))
 
 
-def test_killed_at_every_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_at_every_change(tmp_path: Path, told: Told) -> None:
     """In between hosts see the old suite whole or the new one whole; again, and all is there."""
     key = small_release.key(tmp_path / "keys")
     old, new = making.release(tmp_path / "one", "1.0"), making.release(tmp_path / "two", "2.0", making.BOOKWORM)
@@ -313,6 +314,5 @@ def test_killed_at_every_change(tmp_path: Path, capsys: pytest.CaptureFixture[st
         publish(folder, new, key)
         assert site.seen(new) == after
         assert list(folder.rglob(".*.part")) == []
-    with capsys.disabled():
-        print(f"\napt: killed at each of {crashes.count} changes", end="")
+    told("apt: killed at each change of the disk", crashes.count)
     assert crashes.count > 40

@@ -21,6 +21,8 @@ from tests.publishers.sites import FolderSite
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.conftest import Told
+
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Path:
@@ -112,7 +114,7 @@ def test_many_at_once(shelf: Path, release: Outgoing) -> None:
     assert [path.name for path in (shelf / ".incoming").iterdir()] == ["lock"]
 
 
-def test_killed_at_every_change(tmp_path: Path, release: Outgoing, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_at_every_change(tmp_path: Path, release: Outgoing, told: Told) -> None:
     """In between the version is there whole, or not at all; again, and all is there."""
     number, crashes = itertools.count(), Crashes()
 
@@ -127,6 +129,5 @@ def test_killed_at_every_change(tmp_path: Path, release: Outgoing, capsys: pytes
         publish(folder, release)
         assert site.seen(release) == site.expected(release)
         assert list(folder.rglob(".*.part")) == []
-    with capsys.disabled():
-        print(f"\nfolder: killed at each of {crashes.count} changes", end="")
+    told("folder: killed at each change of the disk", crashes.count)
     assert crashes.count > 20
