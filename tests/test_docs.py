@@ -126,6 +126,8 @@ COVERED = {
     "docker load -i": "tests/builders/test_oci.py::test_docker_sees_the_names_the_labels_and_the_identity",
     "podman load -i": "tests/builders/test_oci.py::test_podman_loads_it",
     "release lock": "tests/integration/test_architectures.py::hello",
+    "reprepro": "tests/integration/test_publish.py::test_reprepro_and_aptly_keep_the_bytes",
+    "aptly": "tests/integration/test_publish.py::test_reprepro_and_aptly_keep_the_bytes",
     "release bundle dist/": "tests/integration/test_docs_commands.py::test_a_page",  # docs/how-to/carry.md
     "release publish dist/": "tests/integration/test_docs_commands.py::test_a_page",  # docs/how-to/publish.md
     "release promote": "tests/integration/test_docs_commands.py::test_a_page",  # docs/how-to/publish.md

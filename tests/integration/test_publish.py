@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from base64 import b64decode
 from typing import TYPE_CHECKING
 
@@ -131,3 +132,24 @@ def test_every_destination_is_asked_before_the_first_byte(team: Example, first: 
     assert done.returncode == 1
     assert done.stderr.count("there is no such folder") == 2
     assert files(team.root / "shelf") == {}
+
+
+def test_reprepro_and_aptly_keep_the_bytes(first: Built, tmp_path: Path) -> None:
+    """Repositories that are theirs, by the lines in the manual of the destination apt."""
+    deb = first.file("deb")
+    base, tool = tmp_path / "base", tmp_path / "aptly.conf"
+    (base / "conf").mkdir(parents=True)
+    (base / "conf/distributions").write_text("Codename: bookworm\nArchitectures: amd64\nComponents: main\n")
+    tool.write_text(json.dumps({"rootDir": str(tmp_path / "aptly"), "gpgDisableSign": True}))
+    aptly = ("aptly", f"-config={tool}")
+    for command in (
+        ("reprepro", "-b", str(base), "includedeb", "bookworm", str(deb)),
+        (*aptly, "repo", "create", "-distribution=bookworm", "orders"),
+        (*aptly, "publish", "repo", "-architectures=amd64", "orders"),
+        (*aptly, "repo", "add", "orders", str(deb)),
+        (*aptly, "publish", "update", "bookworm"),
+    ):
+        subprocess.run(command, check=True, capture_output=True)
+    for pool in (base / "pool", tmp_path / "aptly/public/pool"):
+        (kept,) = pool.rglob("*.deb")
+        assert kept.read_bytes() == deb.read_bytes()
