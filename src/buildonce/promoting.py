@@ -81,7 +81,7 @@ def _brought(name: str, here: Shelf, there: Shelf, release: Outgoing, progress: 
     drawn = there.draw(here, release, progress) if isinstance(there, Drawing) else None
     if drawn is None:
         return publishing.deliver(name, there, release, progress)
-    return Published(destination=name, place=there.place, parcels=drawn)
+    return Published(destination=name, place=there.place, parcels=drawn, use=there.use(release))
 
 
 def _verified(folder: Path, means: Means) -> Outgoing:
@@ -107,10 +107,10 @@ def _images(
     """The same for images: a registry has no other documents than those that refer to them, and no other record."""
     spelled, key = versions.spell(version), means.key("")
     said = _record(name, spelled.pep440, here, there, user)
-    parcels = registry_promotion.promote(
+    moved = registry_promotion.promote(
         spelled.oci, here.repository, there.repository, means, key=key, record=said, dry_run=dry_run
     )
-    published = Published(destination=names[1], place=there.place, parcels=parcels)
+    published = Published(destination=names[1], place=there.place, parcels=moved.parcels, use=moved.use)
     recorded = bool(published.sent) and not dry_run
     return Promoted(
         name=name,

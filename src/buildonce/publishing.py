@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from buildonce import project as projects
@@ -35,6 +35,7 @@ class Published:
     destination: str
     place: str
     parcels: tuple[Parcel, ...]
+    use: tuple[str, ...] = ()  # the lines by which its users get it; none before it is there
 
     @property
     def sent(self) -> tuple[Parcel, ...]:
@@ -117,7 +118,7 @@ def deliver(name: str, publisher: Publisher, release: Outgoing, progress: Progre
         publisher.reveal(release)
     progress.step(f"read back from {name}")
     publisher.read_back(release)
-    return found
+    return replace(found, use=publisher.use(release))
 
 
 def _send(found: Published, publisher: Publisher, release: Outgoing, progress: Progress) -> None:

@@ -58,6 +58,15 @@ def test_all_of_it_is_seen(site: Site, release: Outgoing) -> None:
     assert site.seen(release) == site.expected(release) != {}
 
 
+def test_its_users_are_told_how_to_get_it(site: Site, release: Outgoing) -> None:
+    """That these lines work: tests/integration/test_apt_hosts.py, test_publish_index.py, test_publish_registry.py."""
+    done = publishing.deliver("there", site.publisher(), release, SilentProgress())
+    version = release.manifest.version
+    assert done.use
+    for line in done.use:
+        assert any(one in line for one in (version.pep440, version.debian, version.oci)), line
+
+
 def test_again_changes_nothing(site: Site, release: Outgoing) -> None:
     publish(site.publisher(), release)
     before = site.state()

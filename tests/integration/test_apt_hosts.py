@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -112,23 +113,23 @@ def test_a_host_that_knows_nothing_else(orders: Example, first: Built, second: B
     """Staging, then the version that is asked for by name, then a newer one; back to the older, which stayed."""
     (tmp_path / "debian").mkdir()
     settings = orders.root / "pyproject.toml"
-    text = settings.read_text()
+    text, to = settings.read_text(), ("--to", "staging")
     settings.write_text(text + DESTINATIONS.format(folder=tmp_path / "debian"))
     try:
-        for built in (first, second):
-            orders.release("publish", str(built.folder), "--to", "staging")
-        sent = orders.release("publish", str(first.folder), "--to", "staging")
+        sent = [orders.release("publish", str(one.folder), *to)["destinations"][0] for one in (first, second)]
+        again = orders.release("publish", str(first.folder), *to)["destinations"][0]
     finally:
         settings.write_text(text)
-    assert sent["destinations"][0]["sent"] == []
+    assert (again["sent"], again["use"]) == ([], sent[0]["use"])
     with web_host("debian-12") as web:
         web.serve(tmp_path / "debian")
         for suffix, folder in ((".sources", "sources.list.d"), (".pref", "preferences.d")):
             web.write(f"{folder}/orders{suffix}", (tmp_path / f"debian/bookworm-staging{suffix}").read_text())
         assert web.update()[0] == 0
-        for built in (first, second, first):
-            version = built.file("deb").name.split("_")[1]
-            web.host.run("apt-get", "install", "-qq", "--allow-downgrades", f"orders={version}", environment=QUIET)
+        for number, built in ((0, first), (1, second), (0, first)):
+            (line,) = sent[number]["use"]
+            program, *arguments = shlex.split(line, comments=True)
+            web.host.run(program, "-qq", "--allow-downgrades", *arguments, environment=QUIET)
             assert web.host.run("orders", "--version", user="nobody").strip() == built.version
             assert web.host.run("dpkg", "-V", "orders") == ""
 

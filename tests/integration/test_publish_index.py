@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -143,13 +144,15 @@ def test_pip_needs_no_other_index(orders: Example, first: Built, tmp_path: Path)
         file.write(f"\n{table}\n")
     elsewhere = Example(root, {**orders.environment, "NETRC": os.environ["NETRC"]})
     publish = ("publish", str(first.folder), "--to", "production")
-    assert all(one["sent"] for one in elsewhere.release(*publish)["destinations"])
+    (done,) = elsewhere.release(*publish)["destinations"]
+    assert done["sent"]
+    (line,) = done["use"]
+    assert line.startswith("pip install ")
     assert not any(one["sent"] for one in elsewhere.release(*publish)["destinations"])
     python = tmp_path / "venv/bin/python"
     subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", str(tmp_path / "venv")], check=True)
-    index = ["--index-url", f"{server.url}/{path}/+simple/"]
-    pip = [sys.executable, "-m", "pip", "--isolated", "--python", str(python), "install", "--no-cache-dir"]
+    pip = [sys.executable, "-m", "pip", "--isolated", "--python", str(python), "--no-cache-dir"]
     environment = {name: one for name, one in os.environ.items() if not name.startswith("PIP_")}
-    subprocess.run([*pip, *index, f"orders=={first.version}"], check=True, env=environment)
+    subprocess.run([*pip, *shlex.split(line)[1:]], check=True, env=environment)
     said = subprocess.run([python.with_name("orders"), "--version"], check=True, capture_output=True, text=True)
     assert first.version in said.stdout

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -84,25 +85,33 @@ def test_a_fault_at_every_request(
     told(f"registry: {kind}, {'once' if times else 'from a request on'}", tried)
 
 
+class Sent(NamedTuple):
+    """Two releases in a registry."""
+
+    proxy: Proxy
+    went: list[dict[str, int]]  # what went over the line for each: bytes by path
+    builds: list[Built]
+    use: list[str]  # the lines that pull them
+
+
 @pytest.fixture(scope="module")
-def published(
-    orders: Example, first: Built, second: Built, proxy: Proxy
-) -> tuple[Proxy, list[dict[str, int]], list[Built]]:
-    """Two releases, of commits one line apart, by the command; and what went over the line for each of them."""
+def published(orders: Example, first: Built, second: Built, proxy: Proxy) -> Sent:
+    """Two releases, of commits one line apart, by the command."""
     settings = orders.root / "pyproject.toml"
     before = settings.read_text()
     table = f'\n[tool.release.publish.staging]\ntype = "registry"\nimage = "oci://{proxy.host}/team/orders"\n'
     settings.write_text(before + table)
-    went = []
+    went, use = [], []
     try:
         for built in (first, second):
             proxy.reset()
             done = orders.release("publish", str(built.folder), "--to", "staging")
             assert all(one["sent"] for one in done["destinations"])
+            use += done["destinations"][0]["use"]
             went.append({one.path: one.received for one in proxy.exchanges if one.received})
     finally:
         settings.write_text(before)
-    return proxy, went, [first, second]
+    return Sent(proxy, went, [first, second], use)
 
 
 def _manifest(proxy: Proxy, built: Built) -> tuple[str, dict[str, object]]:
@@ -116,11 +125,9 @@ def _manifest(proxy: Proxy, built: Built) -> tuple[str, dict[str, object]]:
     return digest, json.loads(body)
 
 
-def test_a_one_line_change_sends_its_layer_alone(
-    published: tuple[Proxy, list[dict[str, int]], list[Built]], told: Told
-) -> None:
+def test_a_one_line_change_sends_its_layer_alone(published: Sent, told: Told) -> None:
     """Layer, configuration and manifest of the application; and what is signed, which is about a new digest."""
-    proxy, (_, went), builds = published
+    proxy, (_, went), builds = published.proxy, published.went, published.builds
     (_, before), (_, after) = (_manifest(proxy, built) for built in builds)
     known = {row["digest"] for row in before["layers"]}  # type: ignore[attr-defined]
     (layer,) = [row for row in after["layers"] if row["digest"] not in known]  # type: ignore[attr-defined]
@@ -141,13 +148,14 @@ def test_a_one_line_change_sends_its_layer_alone(
 
 
 def test_docker_pulls_it_by_digest_and_runs_it(
-    published: tuple[Proxy, list[dict[str, int]], list[Built]],
+    published: Sent,
 ) -> None:
-    proxy, _, (built, _) = published
+    """By the line that the command told."""
+    proxy, built = published.proxy, published.builds[0]
     digest, manifest = _manifest(proxy, built)
     name = f"{proxy.host}/team/orders@{digest}"
     try:
-        subprocess.run(["docker", "pull", "--quiet", name], check=True, capture_output=True)
+        subprocess.run(shlex.split(published.use[0], comments=True), check=True, capture_output=True)
         asked = ["docker", "image", "inspect", "--format", "{{.Id}}", name]
         assert (
             subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()

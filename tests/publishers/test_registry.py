@@ -86,6 +86,7 @@ def test_an_image_is_published_with_all_that_is_signed(shelf: Shelf, release: Ou
     assert published.sent == published.parcels
     assert shelf.problems() == []
     digest, _ = shelf.document(TAG)
+    assert published.use == (f"docker pull {shelf.host}/{shelf.name}@sha256:{digest}  # {TAG}",)
     assert shelf.document(PLATFORM)[0] == digest
     assert set(shelf.registry.tags()) == {TAG, PLATFORM, f"sha256-{digest}", f"sha256-{digest}.sig"}
     assert proxy.requests[-1].startswith("GET")  # reading back
@@ -93,9 +94,10 @@ def test_an_image_is_published_with_all_that_is_signed(shelf: Shelf, release: Ou
 
 
 def test_an_index_is_published_with_its_images(shelf: Shelf, several: Outgoing) -> None:
-    shelf.publish(several)
+    published = shelf.publish(several)
     assert shelf.problems() == []
-    _, found = shelf.document(TAG)
+    index, found = shelf.document(TAG)
+    assert published.use == (f"docker pull {shelf.host}/{shelf.name}@sha256:{index}  # {TAG}",)
     children = {row["platform"]["architecture"]: row["digest"] for row in found["manifests"]}
     for architecture, digest in children.items():
         assert f"sha256:{shelf.document(f'{TAG}-linux-{architecture}')[0]}" == digest

@@ -84,7 +84,7 @@ def promote(
     """Promote the version; answers what was not there."""
     here, there = (Repository.parse(one.image) for one in (source, target))
     found = registry_promotion.promote(version, here, there, tools or source.means, key=key, dry_run=dry_run)
-    return [one for one in found if not one.there]
+    return [one for one in found.parcels if not one.there]
 
 
 def test_the_same_digests_with_their_signatures(staging: Shelf, production: Shelf, key: Key, proxy: Proxy) -> None:

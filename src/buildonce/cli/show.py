@@ -302,6 +302,8 @@ def published(found: Sequence[Published], *, dry_run: bool) -> None:
         what = f"{len(one.sent)} of {len(one.parcels)} ({size(one.sent_bytes)})" if one.sent else "nothing"
         done = "would be sent" if dry_run else "sent; read back and equal"
         click.echo(f"{one.destination}: {what} {done}\nin {one.place}", err=True)
+        for line in one.use:
+            click.echo(f"  {line}", err=True)
 
 
 def published_json(found: Sequence[Published], *, dry_run: bool) -> dict[str, Any]:
@@ -312,6 +314,7 @@ def published_json(found: Sequence[Published], *, dry_run: bool) -> dict[str, An
             {
                 "name": one.destination,
                 "place": one.place,
+                "use": list(one.use),
                 "sent": [{"file": p.name, "sha256": p.sha256, "size": p.size} for p in one.sent],
                 "there": [{"file": p.name, "sha256": p.sha256, "size": p.size} for p in one.parcels if p.there],
             }

@@ -81,6 +81,10 @@ class Publisher(Protocol):
         """
         ...
 
+    def use(self, release: Outgoing) -> tuple[str, ...]:
+        """The lines by which users of the destination get *release*, once it is there."""
+        ...
+
 
 @runtime_checkable
 class Shelf(Publisher, Protocol):

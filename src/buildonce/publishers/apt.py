@@ -124,6 +124,12 @@ class AptPublisher:
                     place = self._root / parcel.name
                     require_same(_digest(place), parcel.sha256, where=str(place))
 
+    def use(self, release: Outgoing) -> tuple[str, ...]:
+        """See :meth:`buildonce.publishers.Publisher.use`."""
+        rows = ((suite, one.file) for suite, debs in self._by_suite(release.manifest).items() for one in debs)
+        lines = (f"apt install {'='.join(file.split('_')[:2])}  # {suite}" for suite, file in rows)
+        return tuple(dict.fromkeys(lines))
+
     def collect(self, name: str, version: str, into: Path) -> None:
         """Bring the documents and the debs of a release that the suite lists into the new folder *into*.
 

@@ -84,6 +84,10 @@ class FolderPublisher:
             for name, expected in release.files.items():
                 require_same(files.sha256_file(final / name), expected, where=str(final / name))
 
+    def use(self, release: Outgoing) -> tuple[str, ...]:
+        """See :meth:`buildonce.publishers.Publisher.use`."""
+        return (str(self._final(release)),)
+
     def collect(self, name: str, version: str, into: Path) -> None:
         """See :meth:`buildonce.publishers.Shelf.collect`."""
         place = self._root / name / version

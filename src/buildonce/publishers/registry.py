@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from buildonce.signing import PublicKey
     from buildonce.system.store import Store
 
-__all__ = ["RegistryPublisher", "explained", "locked", "require_signed"]
+__all__ = ["RegistryPublisher", "explained", "locked", "pulls", "require_signed"]
 
 _READ_ONLY: Final = 405
 _DENIED: Final = (401, 403, _READ_ONLY)
@@ -97,6 +97,10 @@ class RegistryPublisher:
             made = self._signed(release)
             require_signed(self._registry, made.images, (made.key,))
 
+    def use(self, release: Outgoing) -> tuple[str, ...]:
+        """See :meth:`buildonce.publishers.Publisher.use`."""
+        return pulls(self.repository, self._signed(release).images)
+
     def _shipping(self, release: Outgoing) -> Shipping:
         return self._signed(release).shipping
 
@@ -109,6 +113,14 @@ class RegistryPublisher:
             shipping = Shipping(self._registry, cargo, self._mount)
             self._made = _Made(release=release.digest, key=key.public, images=found, shipping=shipping)
         return self._made
+
+
+def pulls(repository: Repository, cargo: Cargo) -> tuple[str, ...]:
+    """The lines that pull the images of *cargo* by digest, each with its shortest tag; none for those in an index."""
+    inside = {child for document in cargo.documents for child in images.children(document)}
+    tags = {tag.document.digest: tag.name for tag in cargo.tags if tag.document.digest not in inside}
+    place = f"{repository.host}/{repository.name}"
+    return tuple(f"docker pull {place}@sha256:{digest}  # {tag}" for digest, tag in tags.items())
 
 
 def require_signed(registry: Registry, cargo: Cargo, trusted: Sequence[PublicKey]) -> None:

@@ -6,6 +6,7 @@ In the same registry no layer is sent: the registry is asked to have it in both 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from buildonce.errors import ReleaseError, VerificationError
 from buildonce.model import Digest
 from buildonce.publishers import image_signing, images
 from buildonce.publishers.cargo import Blob, Cargo, Document, Referrers, Signatures, Tag, rows_of
-from buildonce.publishers.registry import explained, locked, require_signed
+from buildonce.publishers.registry import explained, locked, pulls, require_signed
 from buildonce.publishers.shipping import Shipping
 from buildonce.registry import Registry
 from buildonce.registry.client import INDEX_TYPE, MANIFEST_TYPE
@@ -28,7 +29,15 @@ if TYPE_CHECKING:
     from buildonce.registry import Repository
     from buildonce.signing import Key, PublicKey
 
-__all__ = ["promote"]
+__all__ = ["Promotion", "promote"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promotion:
+    """What a repository has of a version now, and the lines that pull it."""
+
+    parcels: tuple[Parcel, ...]
+    use: tuple[str, ...]
 
 
 def promote(
@@ -40,8 +49,8 @@ def promote(
     key: Key | None,
     record: Mapping[str, Any] | None = None,
     dry_run: bool = False,
-) -> tuple[Parcel, ...]:
-    """Bring the images of *version* (as tags spell it) from *source* to *target*; answers all that has to be there.
+) -> Promotion:
+    """Bring the images of *version* (as tags spell it) from *source* to *target*.
 
     Before, they have to be signed by trusted keys, as this very version. With *key* they are signed once more,
     under the name that they have in *target*: podman and skopeo ask for that one; and *record*, which says who
@@ -63,9 +72,10 @@ def promote(
     with explained(target):
         there.require_push()
         if dry_run:
-            return shipping.parcels()
+            return Promotion(parcels=shipping.parcels(), use=())
         with locked(target, means.system.store):
-            return _shipped(shipping, there, cargo, (*trusted, *([key.public] if key else ())), progress)
+            parcels = _shipped(shipping, there, cargo, (*trusted, *([key.public] if key else ())), progress)
+    return Promotion(parcels=parcels, use=pulls(target, cargo))
 
 
 def _shipped(

@@ -54,7 +54,7 @@ class PackageIndex:
         self.wheelhouse = destination.wheelhouse
         below = "+simple/" if self.devpi else "simple/"
         self._stopped = threading.Event()
-        self._simple = destination.simple or f"{destination.url.rstrip('/')}/{below}"
+        self.simple = destination.simple or f"{destination.url.rstrip('/')}/{below}"
 
     @property
     def place(self) -> str:
@@ -101,7 +101,7 @@ class PackageIndex:
         """File name → what the index has of a version."""
         if self.devpi:
             return self.devpi.held(project, version)
-        listed = simple.held(self.web, self._simple, project)
+        listed = simple.held(self.web, self.simple, project)
         return {name: one for name, one in listed.items() if simple.version_of(name) == Version(version)}
 
     def upload(
@@ -150,7 +150,7 @@ class PackageIndex:
         projects = dict.fromkeys(one.project for one in wanted)
         with ThreadPoolExecutor(_STREAMS) as pool:
             listed = dict(
-                zip(projects, pool.map(lambda one: simple.held(self.web, self._simple, one), projects), strict=True)
+                zip(projects, pool.map(lambda one: simple.held(self.web, self.simple, one), projects), strict=True)
             )
             list(pool.map(lambda one: self._compare(one, listed[one.project], digest), wanted))
 
@@ -185,7 +185,7 @@ class PackageIndex:
             return
         found = listed.get(item.filename)
         if found is None:
-            raise VerificationError(f"{item.filename} is there, but not listed for pip", where=shown(self._simple))
+            raise VerificationError(f"{item.filename} is there, but not listed for pip", where=shown(self.simple))
         with self._fetched(found.url) as path:
             require_same(files.sha256_file(path), item.sha256, where=shown(found.url))
 

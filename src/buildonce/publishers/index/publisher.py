@@ -106,6 +106,11 @@ class IndexPublisher:
         """See :meth:`buildonce.publishers.Publisher.read_back`."""
         self.index.compare(self._items(release), release.digest)
 
+    def use(self, release: Outgoing) -> tuple[str, ...]:
+        """See :meth:`buildonce.publishers.Publisher.use`."""
+        version = release.manifest.version.pep440
+        return (f"pip install --index-url {self.index.simple} {self._distribution}=={version}",)
+
     def collect(self, name: str, version: str, into: Path) -> None:
         """See :meth:`buildonce.publishers.Shelf.collect`: the documents, the wheel and the sdist."""
         into.mkdir(parents=True)
