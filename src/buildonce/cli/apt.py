@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from buildonce.cli.keys import home, signer
-from buildonce.cli.options import Common, common, complete_destination, system
+from buildonce.cli.means import open_means
+from buildonce.cli.options import Common, common, complete_destination, trusting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from buildonce.publishers import Means
-    from buildonce.system import System
+    from pathlib import Path
 
 __all__ = ["command"]
 
@@ -26,54 +22,36 @@ def command() -> None:
 
 
 def _about(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command NAME… and ``--key``, and all that it needs to read what is signed."""
-
-    @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_destination)
-    @click.option(
-        "--key",
-        "keys",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="A public key to trust; may be given again.",
-    )
-    @functools.wraps(function)
-    def wrapper(*, options: Common, names: tuple[str, ...], keys: tuple[Path, ...], **rest: Any) -> None:
-        with system(options) as machine:
-            function(options=options, names=names, means=_means(options, keys, machine), **rest)
-
-    return wrapper
-
-
-def _means(options: Common, keys: tuple[Path, ...], machine: System) -> Means:
-    from buildonce import verification
-    from buildonce.publishers import Means
-
-    trusted = verification.trusted(keys, home())
-    return Means(system=machine, key=signer(options.root, machine), trusted=trusted)
+    """Give a command NAME… and ``--key``."""
+    named = click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_destination)
+    return named(trusting(function))
 
 
 @command.command(name="list")
 @common
 @_about
-def overview(*, options: Common, names: tuple[str, ...], means: Means) -> None:
+def overview(*, options: Common, names: tuple[str, ...], keys: tuple[Path, ...]) -> None:
     """Show every suite: until when hosts trust it, and its packages. Checks the signatures."""
     from buildonce import upkeep
     from buildonce.cli import show_apt
 
-    show_apt.states(upkeep.overview(options.root, names, means), as_json=options.json)
+    with open_means(options, keys) as means:
+        found = upkeep.overview(options.root, names, means)
+    show_apt.states(found, as_json=options.json)
 
 
 @command.command(name="resign")
 @click.option("--new-key", is_flag=True, help="Sign with another key than before, which hosts were given already.")
 @common
 @_about
-def resign(*, options: Common, names: tuple[str, ...], means: Means, new_key: bool) -> None:
+def resign(*, options: Common, names: tuple[str, ...], keys: tuple[Path, ...], new_key: bool) -> None:
     """Sign every suite anew, with a new Valid-Until; for a timer, daily. What is listed stays."""
     from buildonce import upkeep
     from buildonce.cli import show_apt
 
-    show_apt.states(upkeep.resign(options.root, names, means, new_key=new_key), as_json=options.json)
+    with open_means(options, keys) as means:
+        found = upkeep.resign(options.root, names, means, new_key=new_key)
+    show_apt.states(found, as_json=options.json)
 
 
 @command.command(name="prune")
@@ -84,10 +62,13 @@ def resign(*, options: Common, names: tuple[str, ...], means: Means, new_key: bo
 @click.option("--dry-run", is_flag=True, help="Say what would go; change nothing.")
 @common
 @_about
-def prune(*, options: Common, names: tuple[str, ...], means: Means, keep: int, at_once: bool, dry_run: bool) -> None:
+def prune(
+    *, options: Common, names: tuple[str, ...], keys: tuple[Path, ...], keep: int, at_once: bool, dry_run: bool
+) -> None:
     """Keep the newest versions of every package, and the files that suites or hosts still name."""
     from buildonce import upkeep
     from buildonce.cli import show_apt
 
-    done = upkeep.prune(options.root, names, means, keep=keep, at_once=at_once, dry_run=dry_run)
+    with open_means(options, keys) as means:
+        done = upkeep.prune(options.root, names, means, keep=keep, at_once=at_once, dry_run=dry_run)
     show_apt.pruned(done, dry_run=dry_run, as_json=options.json)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from buildonce.cli.keys import home, signer
-from buildonce.cli.options import Common, common, system
+from buildonce.cli.means import open_means
+from buildonce.cli.options import Common, common, system, trusting
 
 __all__ = ["command"]
 
@@ -20,14 +20,7 @@ __all__ = ["command"]
 @click.option(
     "--to", multiple=True, metavar="VAULT", help="Into this vault: a folder or oci://host/name; may be given again."
 )
-@click.option(
-    "--key",
-    "keys",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A public key that may have signed the release; may be given again.",
-)
+@trusting
 @click.option("--no-os-packages", is_flag=True, help="Leave out what the debs need of Debian.")
 @common
 def command(
@@ -59,12 +52,10 @@ def command(
 
 
 def _carry(options: Common, folder: Path, out: Path | None, keys: tuple[Path, ...], *, os_packages: bool) -> None:
-    from buildonce import airgap, verification
+    from buildonce import airgap
     from buildonce.cli import show
-    from buildonce.publishers import Means
 
-    with system(options) as machine:
-        means = Means(system=machine, key=signer(options.root, machine), trusted=verification.trusted(keys, home()))
+    with open_means(options, keys) as means:
         place = options.root / out if out else None
         made = airgap.make(options.root, options.root / folder, place, means, os_packages=os_packages)
     if options.json:

@@ -9,7 +9,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from buildonce.system import System
     from buildonce.system.run import HostRunner
 
-__all__ = ["Common", "common", "complete_destination", "complete_target", "isolated", "system"]
+__all__ = ["Common", "common", "complete_destination", "complete_target", "isolated", "system", "trusting"]
+
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +107,18 @@ def complete_target(context: click.Context, _: click.Parameter, incomplete: str)
     except ReleaseError:
         names = target.names()
     return [name for name in names if name.startswith(incomplete)]
+
+
+def trusting(function: _Command) -> _Command:
+    """Give a command ``--key FILE``, a public key; it gets them as ``keys``."""
+    return click.option(
+        "--key",
+        "keys",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A public key to trust; may be given again.",
+    )(function)
 
 
 def complete_destination(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

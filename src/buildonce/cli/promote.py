@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import getpass
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from buildonce.cli.keys import home, signer
-from buildonce.cli.options import Common, common, complete_destination, system
+from buildonce.cli.means import open_means
+from buildonce.cli.options import Common, common, complete_destination, trusting
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["command"]
 
@@ -22,14 +25,7 @@ __all__ = ["command"]
 @click.option(
     "--to", "target", required=True, metavar="NAME", shell_complete=complete_destination, help="Where it goes."
 )
-@click.option(
-    "--key",
-    "keys",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A public key to trust; may be given again.",
-)
+@trusting
 @click.option("--dry-run", is_flag=True, help="Verify, ask both destinations, and say what would move; move nothing.")
 @common
 def command(*, options: Common, version: str, source: str, target: str, keys: tuple[Path, ...], dry_run: bool) -> None:
@@ -37,12 +33,10 @@ def command(*, options: Common, version: str, source: str, target: str, keys: tu
 
     Who promoted it when is recorded in a signed statement beside the release.
     """
-    from buildonce import promoting, verification
+    from buildonce import promoting
     from buildonce.cli import show
-    from buildonce.publishers import Means
 
-    with system(options) as machine:
-        means = Means(system=machine, key=signer(options.root, machine), trusted=verification.trusted(keys, home()))
+    with open_means(options, keys) as means:
         made = promoting.promote(
             options.root, version, means, source=source, target=target, user=getpass.getuser(), dry_run=dry_run
         )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from buildonce.cli.keys import home, signer
-from buildonce.cli.options import Common, common, complete_destination, system
+from buildonce.cli.means import open_means
+from buildonce.cli.options import Common, common, complete_destination, trusting
 
 __all__ = ["command"]
 
@@ -24,14 +24,7 @@ __all__ = ["command"]
     shell_complete=complete_destination,
     help="A destination in [tool.release.publish]; may be given again.",
 )
-@click.option(
-    "--key",
-    "keys",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A public key to trust; may be given again.",
-)
+@trusting
 @click.option("--dry-run", is_flag=True, help="Ask every destination, and say what would be sent; send nothing.")
 @common
 def command(*, options: Common, folder: Path, to: tuple[str, ...], keys: tuple[Path, ...], dry_run: bool) -> None:
@@ -39,12 +32,10 @@ def command(*, options: Common, folder: Path, to: tuple[str, ...], keys: tuple[P
 
     Doing it again changes nothing and ends well; a version that is published with other bytes is never replaced.
     """
-    from buildonce import publishing, verification
+    from buildonce import publishing
     from buildonce.cli import show
-    from buildonce.publishers import Means
 
-    with system(options) as machine:
-        means = Means(system=machine, key=signer(options.root, machine), trusted=verification.trusted(keys, home()))
+    with open_means(options, keys) as means:
         found = publishing.publish(options.root, options.root / folder, to, means, dry_run=dry_run)
     if options.json:
         click.echo(json.dumps(show.published_json(found, dry_run=dry_run), indent=2))

@@ -8,21 +8,14 @@ from pathlib import Path
 import click
 
 from buildonce.cli.keys import home
-from buildonce.cli.options import Common, common, system
+from buildonce.cli.options import Common, common, system, trusting
 
 __all__ = ["command"]
 
 
 @click.command(name="verify")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option(
-    "--key",
-    "keys",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A public key to trust; may be given again.",
-)
+@trusting
 @click.option(
     "--reproduced",
     type=click.IntRange(min=0),
