@@ -110,7 +110,9 @@ def isolated(
         return
     home = tmp_path_factory.mktemp("home")
     (home / ".gitconfig").write_text("[user]\n\tname = Ada Lovelace\n\temail = ada@example.org\n")
-    for name in [n for n in os.environ if n.startswith(("GIT_", "XDG_", "BUILDONCE_")) or n.lower().endswith("_proxy")]:
+    for name in [
+        n for n in os.environ if n.startswith(("GIT_", "XDG_", "BUILDONCE_", "AWS_")) or n.lower().endswith("_proxy")
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")

@@ -11,7 +11,14 @@ from pydantic import Field, StrictInt
 
 from buildonce.tables import Matching, Table
 
-__all__ = ["AptDestination", "Destination", "FolderDestination", "IndexDestination", "RegistryDestination"]
+__all__ = [
+    "AptDestination",
+    "Destination",
+    "FolderDestination",
+    "IndexDestination",
+    "RegistryDestination",
+    "S3Destination",
+]
 
 _PATH: Final = r"(?![A-Za-z0-9+.-]+://)[^\x00-\x1f\x7f]+"
 _WEB: Final = r"https?://[^\s@]+"
@@ -31,6 +38,20 @@ _Suite = Annotated[
         "a word of small letters, digits, dots and hyphens, in which {codename} may stand for the Debian release",
     ),
 ]
+_Bucket = Annotated[
+    str,
+    Matching(
+        r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "the name of a bucket: 3 to 63 small letters, digits, dots and hyphens"
+    ),
+]
+_Prefix = Annotated[
+    str,
+    Matching(
+        r"|(?!\.{1,2}(?:/|$))[A-Za-z0-9._+@=-]+(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._+@=-]+)*",
+        "a path in the bucket, such as team/stable, without a slash at its ends",
+    ),
+]
+_Region = Annotated[str, Matching(r"[A-Za-z0-9-]+", "the name of a region, such as eu-central-1")]
 _Origin = Annotated[str, Matching(r"[^\x00-\x1f\x7f,]*", "a text on one line, without commas")]
 
 
@@ -89,6 +110,22 @@ class RegistryDestination(Table):
     """Repositories of the same registry that may have some of its layers, which are then not sent again."""
 
 
+class S3Destination(Table):
+    """A bucket of Amazon S3, or of another server that speaks its protocol."""
+
+    type: Literal["s3"]
+    """`s3`."""
+    bucket: _Bucket
+    """The bucket; it has to be there."""
+    prefix: _Prefix = ""
+    """The path in the bucket below which releases are published."""
+    endpoint: _Web | None = None
+    """The address of a server that is not Amazon's: MinIO, Ceph and others."""
+    region: _Region | None = None
+    """The region of the bucket; that of the user's AWS configuration when not given."""
+
+
 Destination = Annotated[
-    FolderDestination | IndexDestination | AptDestination | RegistryDestination, Field(discriminator="type")
+    FolderDestination | IndexDestination | AptDestination | RegistryDestination | S3Destination,
+    Field(discriminator="type"),
 ]

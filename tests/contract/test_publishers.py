@@ -11,6 +11,7 @@ from buildonce.errors import VerificationError
 from buildonce.system.console import SilentProgress
 from tests.publishers import small_images
 from tests.publishers.index_sites import DevpiSite, IndexSite, PypiserverSite
+from tests.publishers.s3_sites import S3Site
 from tests.publishers.sites import AptSite, FolderSite, RegistrySite
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ SITES: dict[str, Callable[[Path, Key], Site]] = {
     "folder": lambda root, _: FolderSite(root),
     "index": PypiserverSite,
     "registry": RegistrySite,
+    "s3": lambda _, key: S3Site(key),
 }
 
 

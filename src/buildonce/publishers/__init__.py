@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from buildonce.destinations import AptDestination, FolderDestination, IndexDestination, RegistryDestination
+from buildonce.destinations import (
+    AptDestination,
+    FolderDestination,
+    IndexDestination,
+    RegistryDestination,
+    S3Destination,
+)
 from buildonce.publishers.apt import DOCUMENTS, AptPublisher
 from buildonce.publishers.folder import FolderPublisher
 from buildonce.publishers.index import IndexPublisher, PackageIndex
 from buildonce.publishers.parcels import Means, Outgoing, Parcel
 from buildonce.publishers.registry import RegistryPublisher
+from buildonce.publishers.s3 import S3Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +42,7 @@ __all__ = [
     "Parcel",
     "Publisher",
     "RegistryPublisher",
+    "S3Publisher",
     "Shelf",
     "open_publisher",
 ]
@@ -130,3 +138,5 @@ def open_publisher(name: str, destination: Destination, project: Project, means:
             return IndexPublisher(index, project.distribution, means.system.progress)
         case RegistryDestination():
             return RegistryPublisher(destination, means)
+        case S3Destination():
+            return S3Publisher(destination, means)

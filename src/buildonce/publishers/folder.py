@@ -8,7 +8,7 @@ are added; no file that is there is ever written again. The logs stay behind: no
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from buildonce.errors import ReleaseError
 from buildonce.publishers import page
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from buildonce.publishers.parcels import Outgoing
 
 __all__ = ["FolderPublisher"]
-
-_LOGS: Final = "log"
 
 
 class FolderPublisher:
@@ -50,7 +48,7 @@ class FolderPublisher:
         with self._disk.explained():
             self._disk.require_access()
             final = self._final(release)
-            parcels = tuple(_parcel(path, release, final) for path in _sent(release))
+            parcels = tuple(_parcel(path, release, final) for path in release.sent())
             self._disk.require_room(sum(one.size for one in parcels if not one.there))
         return parcels
 
@@ -111,15 +109,6 @@ class FolderPublisher:
     def _aside(self, release: Outgoing) -> Path:
         """Where these very bytes are made ready: what an earlier run has left there is of use."""
         return self._disk.aside / f"{release.folder.name}-{release.digest[:16]}"
-
-
-def _sent(release: Outgoing) -> list[Path]:
-    """All files but the logs, artifacts first."""
-    found = [path for path in release.folder.rglob("*") if path.is_file()]
-    return sorted(
-        (path for path in found if path.relative_to(release.folder).parts[0] != _LOGS),
-        key=lambda path: (path.name not in release.files, str(path)),
-    )
 
 
 def _parcel(path: Path, release: Outgoing, final: Path) -> Parcel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -12,10 +13,12 @@ from buildonce.signing import sums
 from buildonce.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["FILE", "write"]
+    from buildonce.model import Digest
+
+__all__ = ["FILE", "Listed", "has", "make", "write"]
 
 FILE: Final = "index.html"
 _KIB: Final = 1024
@@ -33,30 +36,57 @@ td {{ padding: 0 1rem 0 0 }} td:nth-child(2) {{ text-align: right }} code {{ fon
 """
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """A published version: its files, as SHA256SUMS lists them, and the size of each."""
+
+    version: str
+    files: Mapping[str, Digest]
+    sizes: Mapping[str, int]
+
+
 def write(folder: Path) -> None:
     """Write the page of the versions in *folder*, which has the name of the release."""
-    versions = sorted((path for path in folder.iterdir() if (path / sums.FILE).is_file()), key=_order, reverse=True)
-    text = _HEAD.format(name=html.escape(folder.name)) + "".join(row for one in versions for row in _version(one))
-    data = text.encode()
+    data = make(folder.name, (_listed(path) for path in folder.iterdir() if (path / sums.FILE).is_file()))
     place = folder / FILE
     if not place.is_file() or place.read_bytes() != data:
         files.write_atomically(place, data)
 
 
-def _order(path: Path) -> tuple[bool, Version | str]:
+def _listed(folder: Path) -> Listed:
+    found = sums.read((folder / sums.FILE).read_bytes())
+    return Listed(version=folder.name, files=found, sizes={one: (folder / one).stat().st_size for one in found})
+
+
+def make(name: str, versions: Iterable[Listed]) -> bytes:
+    """The page of the release *name*: the newest of *versions* first."""
+    ordered = sorted(versions, key=_order, reverse=True)
+    return (_HEAD.format(name=html.escape(name)) + "".join(row for one in ordered for row in _version(one))).encode()
+
+
+def has(data: bytes, version: str) -> bool:
+    """Whether the page *data* lists *version*."""
+    return _heading(version).encode() in data
+
+
+def _order(one: Listed) -> tuple[bool, Version | str]:
     try:
-        return True, Version(path.name)
+        return True, Version(one.version)
     except InvalidVersion:
-        return False, path.name
+        return False, one.version
 
 
-def _version(folder: Path) -> Iterator[str]:
-    name = html.escape(folder.name)
-    yield f'<h2 id="{name}">{name}</h2>\n<table>\n'
-    for file, digest in sums.read((folder / sums.FILE).read_bytes()).items():
-        link = f'<a href="{quote(f"{folder.name}/{file}")}">{html.escape(file)}</a>'
-        yield f"<tr><td>{link}<td>{_size((folder / file).stat().st_size)}<td><code>{digest}</code>\n"
-    signatures = f'<a href="{quote(folder.name)}/{sums.FILE}.asc">{sums.FILE}.asc</a>'
+def _heading(version: str) -> str:
+    name = html.escape(version)
+    return f'<h2 id="{name}">{name}</h2>\n'
+
+
+def _version(one: Listed) -> Iterator[str]:
+    yield f"{_heading(one.version)}<table>\n"
+    for file, digest in one.files.items():
+        link = f'<a href="{quote(f"{one.version}/{file}")}">{html.escape(file)}</a>'
+        yield f"<tr><td>{link}<td>{_size(one.sizes[file])}<td><code>{digest}</code>\n"
+    signatures = f'<a href="{quote(one.version)}/{sums.FILE}.asc">{sums.FILE}.asc</a>'
     yield f"</table>\n<p>Signed: {signatures}. Check it with <code>release verify</code>.</p>\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from buildonce.errors import VerificationError
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from buildonce.system import System
 
 __all__ = ["Means", "Outgoing", "Parcel", "require_same"]
+
+_LOGS: Final = "log"  # nobody signed them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +38,16 @@ class Outgoing:
     manifest: Manifest
     files: Mapping[str, Digest]  # what SHA256SUMS lists
     digest: Digest  # of SHA256SUMS: names these very bytes
+
+    def sent(self) -> tuple[Path, ...]:
+        """The files that a destination for whole releases has: all but the logs, artifacts first."""
+        found = [path for path in self.folder.rglob("*") if path.is_file()]
+        return tuple(
+            sorted(
+                (path for path in found if path.relative_to(self.folder).parts[0] != _LOGS),
+                key=lambda path: (path.name not in self.files, str(path)),
+            )
+        )
 
     def of_kind(self, *kinds: ArtifactKind) -> tuple[Path, ...]:
         """The files of the artifacts of these *kinds*, in the manifest's order."""

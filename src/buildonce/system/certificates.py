@@ -11,14 +11,14 @@ from typing import Final
 
 from buildonce.errors import ReleaseError
 
-__all__ = ["trusted"]
+__all__ = ["place", "trusted"]
 
 _BUNDLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 
 
 def trusted() -> ssl.SSLContext:
     """The bundle that the environment or pip's configuration names, else what the system trusts."""
-    named = next((os.environ[name] for name in _BUNDLES if os.environ.get(name)), "") or _pip_certificates()
+    named = _named()
     if not named:
         context = ssl.create_default_context()
         if not context.cert_store_stats()["x509_ca"] and not os.environ.get("SSL_CERT_DIR"):
@@ -31,6 +31,15 @@ def trusted() -> ssl.SSLContext:
         return ssl.create_default_context(cafile=None if folder else named, capath=named if folder else None)
     except OSError as error:
         raise ReleaseError(f"the certificates cannot be read: {error}", where=named) from error
+
+
+def place() -> str:
+    """The same as a file, for libraries that take nothing else; "" when there is none."""
+    return _named() or ssl.get_default_verify_paths().cafile or ""
+
+
+def _named() -> str:
+    return next((os.environ[name] for name in _BUNDLES if os.environ.get(name)), "") or _pip_certificates()
 
 
 def _pip_certificates() -> str:
