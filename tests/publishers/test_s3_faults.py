@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from buildonce.publishers import Outgoing
     from buildonce.signing import Key
+    from tests.conftest import Told
     from tests.faults import Kind, Proxy
 
 PART = 5 << 20  # the least that servers take
@@ -95,13 +96,10 @@ def every_request(behind: S3Site, proxy: Proxy, release: Outgoing, kinds: tuple[
     return len(chosen)
 
 
-def test_a_fault_at_every_request(
-    behind: S3Site, proxy: Proxy, small: Outgoing, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fault_at_every_request(behind: S3Site, proxy: Proxy, small: Outgoing, told: Told) -> None:
     """One at each: its kind changes from one to the next, and whether it stays."""
     count = every_request(behind, proxy, small, faults.KINDS, step=2 * len(faults.KINDS) - 1)
-    with capsys.disabled():
-        print(f"\ns3: {count} faults, one of each kind in turn", end="")
+    told("s3: one of each kind in turn", count)
     assert count > 20
 
 
@@ -114,18 +112,15 @@ def test_every_fault_at_every_request(
     small: Outgoing,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    told: Told,
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     count = every_request(behind, proxy, small, (kind,))
-    with capsys.disabled():
-        print(f"\ns3: {count} faults of the kind {kind}", end="")
+    told(f"s3: {kind}", count)
     assert count > 40
 
 
-def test_a_fault_at_every_request_for_a_big_file(
-    behind: S3Site, proxy: Proxy, big: Object, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fault_at_every_request_for_a_big_file(behind: S3Site, proxy: Proxy, big: Object, told: Told) -> None:
     """No parts stay, but those of which the server told nobody, or could not be told to forget them."""
     bucket = bucket_of(behind, attempts=1)
     assert bucket.put(big)
@@ -145,8 +140,7 @@ def test_a_fault_at_every_request_for_a_big_file(
             assert bucket.give_up("team/stable/")
             assert behind.unfinished() == []
             count += 1
-    with capsys.disabled():
-        print(f"\ns3: {count} faults while a file was sent in parts", end="")
+    told("s3: while a file was sent in parts", count)
 
 
 def test_a_big_file_that_is_there_is_not_replaced(site: S3Site, big: Object) -> None:
