@@ -133,8 +133,8 @@ def test_a_fault_at_every_request_for_a_big_file(behind: S3Site, proxy: Proxy, b
             with contextlib.suppress(Exception):
                 bucket_of(behind, attempts=1).put(big)
             assert proxy.faults == 1
-            told = not (number == 1 and kind in ("unanswered", "truncated"))
-            assert not (told and behind.unfinished())
+            known = not (number == 1 and kind in ("unanswered", "truncated"))
+            assert not (known and behind.unfinished())
             bucket_of(behind).put(big)
             assert behind.digest("big.bin") == big.sha256
             assert bucket.give_up("team/stable/")
