@@ -60,7 +60,7 @@ def publish(
     system = means.system
     publishers = chosen(projects.read(root), to, means)
     release = outgoing(folder, verification.verify(folder, means.trusted, system))
-    system.progress.step(f"ask {len(publishers)} destinations")
+    system.progress.step(f"ask {', '.join(publishers)}")
     plans = planned(publishers, release)
     if dry_run:
         return plans

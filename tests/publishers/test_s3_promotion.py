@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,11 +17,10 @@ from buildonce.system.console import SilentProgress
 from tests import buckets
 from tests.publishers import making, shelves
 from tests.publishers.s3_sites import S3Site, publish
+from tests.publishers.sites import FolderSite
 from tests.small_release import VERSION
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from buildonce.promoting import Promoted
     from buildonce.signing import Key
 
@@ -47,13 +47,12 @@ endpoint = "{url}"
 
 @pytest.fixture
 def project(site: S3Site, release: Outgoing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a folder, which has the release, and two destinations in a bucket."""
+    """A project with a folder, which has the release, an empty one, and two destinations in a bucket."""
     tables = [TABLE.format(name=one, bucket=site.bucket, url=site.url) for one in ("staging", "production")]
-    shelf = '[tool.release.publish.shelf]\ntype = "folder"\npath = "shelf"\n'
-    (tmp_path / "pyproject.toml").write_text(
-        "\n".join(['[project]\nname = "tinyapp"\nversion = "1"\n', shelf, *tables])
-    )
-    (tmp_path / "shelf").mkdir()
+    for name in ("shelf", "archive"):
+        tables.append(f'[tool.release.publish.{name}]\ntype = "folder"\npath = "{name}"\n')
+        (tmp_path / name).mkdir()
+    (tmp_path / "pyproject.toml").write_text("\n".join(['[project]\nname = "tinyapp"\nversion = "1"\n', *tables]))
     publishing.deliver("shelf", FolderPublisher(tmp_path / "shelf"), release, SilentProgress())
     # Its artifacts are no real ones: signatures and digests are verified, not what is in them.
     monkeypatch.setattr(verification, "verify", lambda folder, keys, _: releases.verify(folder, keys))
@@ -81,6 +80,14 @@ def test_from_a_folder_through_two_buckets(project: Path, site: S3Site, release:
     again = promote(project, key, "staging", "production")
     assert (again.published.sent, again.record) == ((), "")
     assert site.client.list_object_versions(Bucket=site.bucket)["Versions"] == before
+
+
+def test_to_a_folder(project: Path, release: Outgoing, key: Key) -> None:
+    promote(project, key, "shelf", "staging")
+    moved = promote(project, key, "staging", "archive")
+    there = FolderSite(project / "archive")
+    assert there.seen(release) == there.expected(release) == FolderSite(project / "shelf").seen(release)
+    assert Path(moved.record).is_file()
 
 
 def test_what_was_changed_is_not_promoted(project: Path, site: S3Site, release: Outgoing, key: Key) -> None:
