@@ -146,6 +146,7 @@ def stage(path: Path, *, on: Target | None = None, wheels: Sequence[Wheel] = ())
         target=on,
         wheelhouse=Wheelhouse(target=on, wheels=tuple(sorted((own, *house), key=lambda one: one.name))),
         own=own,
+        own_target="",
         sdist=path / "none",
         tools=(wheel(path, "pex", "2.105.2"),),
         tree=Tree(entries=(entry,)),

@@ -42,9 +42,9 @@ def locked(tmp_path: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("depends", "names"),
     [
-        ("python3.11 (>= 3.11.2)", ["libpython3.11", "python3.11"]),
-        ("init-system-helpers, libpq4 | libpq5 (>= 15), libc6", ["libpq5"]),
-        ("libc6", []),
+        ("python3.11 (>= 3.11.2)", ["libc6", "libgcc-s1", "libpython3.11", "python3.11"]),
+        ("init-system-helpers, libpq4 | libpq5 (>= 15)", ["libc6", "libgcc-s1", "libpq5"]),
+        ("dpkg", []),
         ("adduser", []),
     ],
 )

@@ -3,7 +3,7 @@
 #
 #   sh install.sh --key FILE [verify | deb | os | image [TARGET] | wheelhouse DEST [TARGET] | pex DEST [TARGET]]
 #
-# FILE is the signer's public key, which you were given by a way that you trust: NAME.gpg (for gpgv) or NAME.pub (for openssl).
+# FILE is the signer's public key, which you were given by a way that you trust: NAME.gpg (for gpgv or sqv) or NAME.pub (for openssl).
 # Exit codes: 0 done, 1 failed, 2 usage, 4 something is not as it was signed, 5 a program is missing.
 set -eu
 
@@ -30,9 +30,13 @@ verify() {
     [ -r "$key" ] || fail 2 "the key $key cannot be read"
     case $key in
         *.gpg)
-            needs gpgv gpgv
             case $key in /*) ;; *) key=$PWD/$key ;; esac # a name without a folder is looked for in ~/.gnupg
-            said=$(gpgv --keyring "$key" "$here/BUNDLE.asc" "$here/BUNDLE" 2>&1) || untrusted "$said"
+            if command -v sqv >/dev/null 2>&1 && ! command -v gpgv >/dev/null 2>&1; then # apt's own since Debian 13
+                said=$(sqv --keyring "$key" --signature-file "$here/BUNDLE.asc" "$here/BUNDLE" 2>&1) || untrusted "$said"
+            else
+                needs gpgv gpgv
+                said=$(gpgv --keyring "$key" "$here/BUNDLE.asc" "$here/BUNDLE" 2>&1) || untrusted "$said"
+            fi
             ;;
         *.pub)
             needs openssl openssl
@@ -92,13 +96,14 @@ apt_get() {
     own=$(mktemp -d)
     trap 'rm -rf "$own"' EXIT
     mkdir -p "$own/lists/partial" "$own/sources"
+    cp "$here"/keys/*.gpg "$own/key.gpg"
     # Every byte of it was verified above, and the clock of a host without network may be wrong.
     cat >"$own/sources/bundle.sources" <<END
 Types: deb
 URIs: file:$(printf '%s' "$here/os" | sed 's/%/%25/g; s/ /%20/g')
 Suites: $codename
 Components: main
-Trusted: yes
+Signed-By: $own/key.gpg
 Check-Date: no
 Check-Valid-Until: no
 END
@@ -108,6 +113,7 @@ Dir::Etc::SourceParts "$own/sources";
 Dir::State::Lists "$own/lists";
 Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
+APT::Sandbox::User "root";
 END
     set -- -o APT::Sandbox::User=root --yes --no-install-recommends "$@"
     if [ -d "$here/os/dists/$codename" ] && as_root env APT_CONFIG="$own/apt.conf" apt-get -qq update \

@@ -10,7 +10,7 @@ from buildonce.debs import closure, deb
 from buildonce.debs.closure import names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
     from buildonce.lock import Lock
@@ -42,16 +42,12 @@ def of(said: Manifest, folder: Path, project: Project, lock: Lock, system: Syste
 def needed(depends: str, locked: Iterable[Path]) -> tuple[Path, ...]:
     """Those of the *locked* packages that the relations *depends* come to, sorted by name.
 
-    Not what every Debian has (``Priority: required``, Debian Policy 2.5), nor what is no part of a lock, as the host's
-    init system.
+    Not what every Debian has (``Essential: yes``, Debian Policy 3.8; not all have what is of the priority "required"),
+    nor what is no part of a lock, as the host's init system.
     """
     found = {path: deb.read(path).fields for path in locked}
     by_name = {fields["Package"]: path for path, fields in found.items()}
     relations = [alternatives for alternatives in names(depends) if by_name.keys() & set(alternatives)]
     roots = [next(name for name in alternatives if name in by_name) for alternatives in relations]
-    everywhere = [fields["Package"] for fields in found.values() if _is_everywhere(fields)]
+    everywhere = [fields["Package"] for fields in found.values() if fields.get("Essential") == "yes"]
     return tuple(by_name[name] for name in closure(found.values(), roots, everywhere))
-
-
-def _is_everywhere(fields: Mapping[str, str]) -> bool:
-    return fields.get("Essential") == "yes" or fields.get("Priority") == "required"

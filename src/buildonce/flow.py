@@ -134,16 +134,18 @@ def _key(order: Order, project: Project, system: System) -> Key:
 def _stages(
     project: Project, source: Source, benches: Sequence[Workbench], lock: Lock, system: System, *, work: Path
 ) -> list[Stage]:
-    """One stage a target. The project's own wheel is built once for all, while their wheelhouses are made."""
+    """One stage a target. The project's own wheel is built while their wheelhouses are made: once, if it fits all."""
     system.progress.step("version, sdist and wheel of the project; wheelhouse")
     with _pool() as pool:
         houses = [
             pool.submit(workbench.wheelhouse, bench, lock, project, system, logs=work / "log") for bench in benches
         ]
-        own = staging.own(project, source, benches[0], lock, system, work=work)
+        first = staging.own(project, source, benches[0], lock, system, work=work)
+        owns = [staging.fitted(first, bench, lock, system, work=work) for bench in benches]
+    alone = len({own.wheel.sha256 for own in owns}) > 1
     return [
-        staging.assemble(own, bench, house.result(), system, work=work)
-        for bench, house in zip(benches, houses, strict=True)
+        staging.assemble(own, bench, house.result(), system, work=work, alone=alone)
+        for own, bench, house in zip(owns, benches, houses, strict=True)
     ]
 
 

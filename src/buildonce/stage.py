@@ -30,6 +30,7 @@ class Stage:
     target: Target
     wheelhouse: Wheelhouse  # includes the project's own wheel
     own: Wheel  # the project's own wheel
+    own_target: str  # whose it is; "" when it is that of all targets
     sdist: Path
     tools: tuple[Wheel, ...]  # the packers, locked like everything else
     tree: Tree

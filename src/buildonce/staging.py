@@ -1,4 +1,4 @@
-"""Makes the stage: the project's own wheel once, then for every target the wheelhouse and the Tree."""
+"""Makes the stage: the project's own wheel, once if it fits all, then for every target the wheelhouse and the Tree."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from buildonce import compile, entrypoints, sbom, tree, version, wheels, workbench  # noqa: A004 - named for what it does
 from buildonce import source as sources
+from buildonce import target as targets
 from buildonce.model import Digest, Wheel, Wheelhouse
 from buildonce.oci import packages
 from buildonce.stage import Stage, prefix
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from buildonce.system import System
     from buildonce.workbench import Workbench
 
-__all__ = ["Own", "assemble", "own"]
+__all__ = ["Own", "assemble", "fitted", "own"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Own:
-    """What the project's own source became: once, for every target."""
+    """What the project's own source became: once, but for a wheel that does not fit every target."""
 
     project: Project
     source: Source
@@ -62,24 +63,43 @@ def own(project: Project, source: Source, bench: Workbench, lock: Lock, system: 
             log=logs / "sdist.log",
         ),
     )
-    wheel = compile.project_wheel(
+    path = compile.project_wheel(
         sdist, env=env, runner=bench.runner, epoch=source.epoch, into=into, log=logs / "wheel.log"
     )
-    facts = wheels.admit(wheel)
+    wheel, facts = _admitted(path)
     return Own(
         project=project,
         source=source,
         version=settled,
-        wheel=Wheel(
-            name=facts.name,
-            version=facts.version,
-            path=wheel,
-            sha256=files.sha256_file(wheel),
-            size=wheel.stat().st_size,
-        ),
+        wheel=wheel,
         sdist=sdist,
         scripts=tuple(sorted(facts.scripts)),
     )
+
+
+def fitted(made: Own, bench: Workbench, lock: Lock, system: System, *, work: Path) -> Own:
+    """*made*, with a wheel of its own for the bench's target when the first is compiled for another Python.
+
+    From the same sdist. A target that is built on another one can have no such wheel: :func:`assemble` says so.
+    """
+    target = bench.target
+    if not wheels.facts(made.wheel.path).tags.isdisjoint(targets.tags(target)) or target.build_on:
+        return made
+    path = compile.project_wheel(
+        made.sdist,
+        env=bench.environment(lock.build(target, "project"), system),
+        runner=bench.runner,
+        epoch=made.source.epoch,
+        into=work / "own" / target.name,
+        log=work / "log" / f"wheel-{target.name}.log",
+    )
+    return replace(made, wheel=_admitted(path)[0])
+
+
+def _admitted(path: Path) -> tuple[Wheel, wheels.WheelFacts]:
+    facts = wheels.admit(path)
+    size, digest = path.stat().st_size, files.sha256_file(path)
+    return Wheel(name=facts.name, version=facts.version, path=path, sha256=digest, size=size), facts
 
 
 def _versioned(project: Project, source: Source, clone: Path, build: Callable[[], Path]) -> tuple[Version, Path]:
@@ -99,10 +119,11 @@ def _versioned(project: Project, source: Source, clone: Path, build: Callable[[]
     return settled, build()  # the version was written into the clone
 
 
-def assemble(made: Own, bench: Workbench, locked: Sequence[Wheel], system: System, *, work: Path) -> Stage:
+def assemble(made: Own, bench: Workbench, locked: Sequence[Wheel], system: System, *, work: Path, alone: bool) -> Stage:
     """Install the *locked* wheels of one target and the project's own into the Tree.
 
-    Nothing after this reads anything else. The locked ones are those of :func:`buildonce.workbench.wheelhouse`.
+    Nothing after this reads anything else. The locked ones are those of :func:`buildonce.workbench.wheelhouse`. With
+    *alone* the project's own is for this target, and other targets have another.
     """
     path, target = work / f"stage-{bench.target.name}", bench.target
     house = _wheelhouse(target, (*locked, made.wheel), path / "wheels")
@@ -129,6 +150,7 @@ def assemble(made: Own, bench: Workbench, locked: Sequence[Wheel], system: Syste
         target=target,
         wheelhouse=house,
         own=next(w for w in house.wheels if w.sha256 == made.wheel.sha256),
+        own_target=target.name if alone else "",
         sdist=made.sdist,
         tools=_linked(bench.tools, path / "tools"),
         tree=planted,

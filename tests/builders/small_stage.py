@@ -114,6 +114,7 @@ def bare(
         target=target,
         wheelhouse=Wheelhouse(target=target, wheels=house),
         own=own,
+        own_target="",
         sdist=path / "none",
         tools=(),
         tree=Tree(entries=()),

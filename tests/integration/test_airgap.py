@@ -79,7 +79,7 @@ def test_its_bytes_follow_from_the_release(orders: Example, first: Built, bundle
 def test_the_readme_verifies_it_by_hand(host: Host, keyring: Path) -> None:
     readme = host.run("cat", "/media/a stick/orders/README.txt")
     lines = [line.strip() for line in readme.splitlines() if "sha256sum --check" in line]
-    assert [line.split()[0] for line in lines] == ["gpgv", "openssl"]
+    assert [line.split()[0] for line in lines] == ["gpgv", "sqv", "openssl"]
     host.sh(f"cd '/media/a stick/orders'; {lines[0].replace('/path/to/NAME.gpg', f'{TRUST}/{keyring.name}')}")
 
 

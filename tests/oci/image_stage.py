@@ -201,6 +201,7 @@ def stage(
         target=target,
         wheelhouse=Wheelhouse(target=target, wheels=house),
         own=own,
+        own_target="",
         sdist=path / "none",
         tools=(),
         tree=planted,

@@ -52,7 +52,7 @@ class WheelBuilder:
         sdist = _copied(stage.sdist, into)
         house, members = _write_wheelhouse(stage, into)
         return (
-            _artifact("wheel", wheel),
+            _artifact("wheel", wheel, target=stage.own_target),
             _artifact("sdist", sdist, extras=_sdist_entries(stage.sdist)),
             _artifact("wheelhouse", house, target=stage.target.name, extras=members),
         )
