@@ -129,7 +129,7 @@ def test_a_host_that_knows_nothing_else(orders: Example, first: Built, second: B
         for number, built in ((0, first), (1, second), (0, first)):
             (line,) = sent[number]["use"]
             program, *arguments = shlex.split(line, comments=True)
-            web.host.run(program, "-qq", "--allow-downgrades", *arguments, environment=QUIET)
+            web.host.run(program, "-qq", "--yes", "--allow-downgrades", *arguments, environment=QUIET)
             assert web.host.run("orders", "--version", user="nobody").strip() == built.version
             assert web.host.run("dpkg", "-V", "orders") == ""
 
