@@ -62,6 +62,11 @@ def test_publish_and_promote(team: Example, first: Built) -> None:
     assert files(team.root / "shelf") == files(team.root / "apt") == {}
 
     done = team.release("publish", release, "--to", "shelf", "--to", "staging")
+    assert [one.pop("use") for one in plan["destinations"]] == [[], []]
+    assert [one.pop("use") for one in done["destinations"]] == [
+        [str(team.root / "shelf/orders/1.4.0")],
+        ["apt install orders=1.4.0-1+deb12  # bookworm-staging"],
+    ]
     assert {**done, "dry_run": True} == plan
     published = files(team.root / "shelf/orders/1.4.0")
     assert published == {name: data for name, data in files(first.folder).items() if not name.startswith("log/")}
