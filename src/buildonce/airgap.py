@@ -2,8 +2,8 @@
 
 The release itself, a ready apt repository, the packages of Debian that its debs need, a static package index, the
 public keys and ``install.sh``, which verifies before it installs. ``BUNDLE`` lists every file with its sha256, in the
-format of sha256sum(1), and signed for gpgv, sqv and openssl. The bytes follow from the release, its lock and the key:
-times are those of the commit.
+format of sha256sum(1), and is signed for gpgv, sqv and openssl. The bytes follow from the release, its lock and the
+key: times are those of the commit.
 """
 
 from __future__ import annotations

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from buildonce.errors import ReleaseError, VerificationError
 from buildonce.publishers.cargo import Blob, Document, Referrers, Signatures, Tag
 from buildonce.publishers.parcels import Parcel, require_same
+from buildonce.publishers.together import answers
 from buildonce.system import files
 from buildonce.system.archive import Part
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Shipping"]
 
-_QUESTIONS: Final = 8
 _TRIES: Final = 5
 _OCTETS: Final = "application/octet-stream"
 
@@ -53,17 +52,7 @@ class Shipping:
         return found
 
     def _asked(self, question: Callable[[_Thing], _Said], things: Sequence[_Thing]) -> list[_Said]:
-        """What *question* answers for each of *things*, several at a time."""
-        with ThreadPoolExecutor(_QUESTIONS) as pool:
-            try:
-                return [*pool.map(question, things)]
-            except ReleaseError:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            except BaseException:  # somebody wants it to end now
-                self._registry.stop()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        return answers(question, things, stop=self._registry.stop)
 
     def _parcel(self, thing: Blob | Document | Referrers | Signatures | Tag) -> Parcel | None:
         match thing:

@@ -8,7 +8,6 @@ condition, so that nothing is ever written over something else, by however many 
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -19,6 +18,7 @@ from buildonce.publishers.parcels import Parcel, require_same
 from buildonce.publishers.s3 import connecting, refusals
 from buildonce.publishers.s3.bucket import Bucket, Object
 from buildonce.publishers.s3.naming import Names, cache, content_type
+from buildonce.publishers.together import answers
 from buildonce.signing import sums
 from buildonce.system import files
 
@@ -36,7 +36,6 @@ __all__ = ["S3Publisher"]
 _ATTEMPTS: Final = 5
 _TRIES: Final = 20  # each time somebody else was faster
 _PAUSE: Final = 0.05
-_QUESTIONS: Final = 8
 _RELEASE: Final = "release"  # in the metadata of release.json: the sha256 of SHA256SUMS
 
 _Thing = TypeVar("_Thing")
@@ -235,17 +234,7 @@ class S3Publisher:
                 raise ReleaseError("it is gone while it was fetched", where=self._at(key))
 
     def _each(self, question: Callable[[_Thing], _Said], things: Iterable[_Thing]) -> list[_Said]:
-        """What *question* answers for each of *things*, several at a time."""
-        with ThreadPoolExecutor(_QUESTIONS) as pool:
-            try:
-                return [*pool.map(question, things)]
-            except Exception:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            except BaseException:  # somebody wants it to end now
-                self._bucket.stop()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        return answers(question, things, stop=self._bucket.stop)
 
     def _at(self, key: str) -> str:
         return f"{self._place}/{self._names.below(key)}"

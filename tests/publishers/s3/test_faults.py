@@ -14,45 +14,19 @@ from buildonce.publishers.s3.bucket import Object
 from buildonce.system import files
 from buildonce.system.console import SilentProgress
 from buildonce.system.net import Interrupted
-from tests import buckets, faults
+from tests import faults
 from tests.faults import Fault
-from tests.publishers import making
 from tests.publishers.s3_sites import S3Site, bucket_of, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from buildonce.publishers import Outgoing
-    from buildonce.signing import Key
     from tests.conftest import Told
     from tests.faults import Kind, Proxy
 
 PART = 5 << 20  # the least that servers take
 BIG = PART + (1 << 18)  # sent in two parts
-
-
-@pytest.fixture
-def site(key: Key) -> S3Site:
-    return S3Site(key)
-
-
-@pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    with faults.proxy(buckets.server().url) as made:
-        yield made
-
-
-@pytest.fixture
-def behind(key: Key, proxy: Proxy) -> S3Site:
-    """A bucket that is written through the proxy."""
-    return S3Site(key, url=proxy.url)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Outgoing:
-    """A release of four files."""
-    return making.release(tmp_path_factory.mktemp("small") / "tinyapp")
 
 
 @pytest.fixture

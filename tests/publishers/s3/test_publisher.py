@@ -21,39 +21,15 @@ from buildonce.publishers import FolderPublisher, Outgoing, Parcel, Shelf
 from buildonce.publishers.s3.bucket import Bucket, Object
 from buildonce.system import files
 from buildonce.system.console import SilentProgress
-from tests import buckets, faults
 from tests.publishers import making
 from tests.publishers.s3_sites import S3Site, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from buildonce.signing import Key
     from tests.faults import Proxy
-
-
-@pytest.fixture
-def site(key: Key) -> S3Site:
-    return S3Site(key)
-
-
-@pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    with faults.proxy(buckets.server().url) as made:
-        yield made
-
-
-@pytest.fixture
-def behind(key: Key, proxy: Proxy) -> S3Site:
-    """A bucket that is written through the proxy."""
-    return S3Site(key, url=proxy.url)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Outgoing:
-    """A release of four files."""
-    return making.release(tmp_path_factory.mktemp("small") / "tinyapp")
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,8 @@ from buildonce.publishers import Outgoing, S3Publisher
 from buildonce.publishers.s3 import refusals
 from buildonce.publishers.s3.bucket import Bucket
 from buildonce.system.console import SilentProgress
-from tests import buckets, faults
+from tests import buckets
 from tests.faults import Fault
-from tests.publishers import making
 from tests.publishers.s3_sites import S3Site, publish
 from tests.publishers.sites import means
 
@@ -31,29 +30,6 @@ if TYPE_CHECKING:
 
     from buildonce.signing import Key
     from tests.faults import Proxy
-
-
-@pytest.fixture
-def site(key: Key) -> S3Site:
-    return S3Site(key)
-
-
-@pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    with faults.proxy(buckets.server().url) as made:
-        yield made
-
-
-@pytest.fixture
-def behind(key: Key, proxy: Proxy) -> S3Site:
-    """A bucket that is written through the proxy."""
-    return S3Site(key, url=proxy.url)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Outgoing:
-    """A release of four files."""
-    return making.release(tmp_path_factory.mktemp("small") / "tinyapp")
 
 
 def refused(site: S3Site, release: Outgoing) -> str:

@@ -15,7 +15,7 @@ from buildonce.publishers import FolderPublisher, Outgoing
 from buildonce.signing import release as releases
 from buildonce.system.console import SilentProgress
 from tests import buckets
-from tests.publishers import making, shelves
+from tests.publishers import shelves
 from tests.publishers.s3_sites import S3Site, publish
 from tests.publishers.sites import FolderSite
 from tests.small_release import VERSION
@@ -23,17 +23,6 @@ from tests.small_release import VERSION
 if TYPE_CHECKING:
     from buildonce.promoting import Promoted
     from buildonce.signing import Key
-
-
-@pytest.fixture
-def site(key: Key) -> S3Site:
-    return S3Site(key)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Outgoing:
-    """A release of four files."""
-    return making.release(tmp_path_factory.mktemp("small") / "tinyapp")
 
 
 TABLE = """
