@@ -18,6 +18,8 @@ from botocore.config import Config
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from buildonce.system import files
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable, Iterator
@@ -29,10 +31,9 @@ ACCESS, SECRET = "AKIDEXAMPLE", "correct-horse-battery"
 
 def log_in(access: str = ACCESS, secret: str = SECRET) -> None:
     """What a user writes into ``~/.aws/credentials``."""
-    path = Path.home() / ".aws/credentials"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n")
-    path.chmod(0o600)
+    text = f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n"
+    # Several threads of a test log in and read: none may see the file half-written.
+    files.write_atomically(Path.home() / ".aws/credentials", text.encode(), mode=0o600)
 
 
 @dataclass(frozen=True)
