@@ -20,9 +20,11 @@ def main(arguments):
     if arguments[0] == "install":
         venv = Path(sys.prefix)
         check(tree_of(venv), Path(arguments[arguments.index("-r") + 1]))
-        # All at once; dh_virtualenv still opens bin/activate*: what it made stays for now. Owners are the package's.
+        # All at once, but for bin: dh_virtualenv would edit each script, and still opens bin/activate*, which it made.
+        # settle brings the scripts. Owners are the package's.
         options = ("--recursive", "--no-dereference", "--preserve=mode,timestamps", "--remove-destination")
-        subprocess.run(["cp", *options, f"{tree_of(venv)}/.", venv], check=True)
+        parts = sorted(part for part in tree_of(venv).iterdir() if part.name != "bin")
+        subprocess.run(["cp", *options, *parts, venv], check=True)
     elif arguments[0] == "settle" and len(arguments) == 2:
         venv = Path(arguments[1]).absolute()
         remove_others(tree_of(venv), venv)
