@@ -1,7 +1,7 @@
 """Stands in for pip below dh_virtualenv: puts the finished Tree into the venv, and nothing else.
 
 usage: lay.py install … -r REQUIREMENTS   as dh_virtualenv calls its --pip-tool, with the venv's Python
-       lay.py settle VENV                 afterwards: takes back what dh_virtualenv changed or added
+       lay.py settle VENV                 afterwards: brings the scripts, takes back what dh_virtualenv changed or added
 
 The Tree lies below $TREE as from "/"; it was installed, compiled and hashed before. Nothing is fetched.
 """
