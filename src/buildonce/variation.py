@@ -84,14 +84,13 @@ def usable(variation: Variation, runner: Runner, scratch: Path) -> bool:
 _CANARY: Final = "CANARY-a7c1-must-not-be-in-any-artifact"
 
 # Shows the run's folder through a file system that lists folders in random order. In a mount namespace of its own
-# and in the foreground: whatever ends the run, even SIGKILL, ends the mount too. By one thread: with several,
-# a file was once not found right after it was listed.
+# and in the foreground: whatever ends the run, even SIGKILL, ends the mount too.
 _SHUFFLED: Final = """\
 place=$1 real=$1.real; shift
 cd /
 finish() { umount "$place"; wait "$daemon"; rmdir "$place" && mv "$real" "$place"; }
 mv "$place" "$real" && mkdir "$place" || exit
-disorderfs -f -s --quiet --shuffle-dirents=yes "$real" "$place" &
+disorderfs -f --quiet --shuffle-dirents=yes "$real" "$place" &
 daemon=$!
 while ! mountpoint -q "$place"; do
     kill -0 "$daemon" || { rmdir "$place"; mv "$real" "$place"; exit 1; }
