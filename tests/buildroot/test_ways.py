@@ -197,10 +197,7 @@ def nothing_left_in_the_engine(request: pytest.FixtureRequest) -> Iterator[None]
     """Neither containers nor volumes, whatever happened."""
     yield
     if "docker" in request.node.name:
-        with hosts.engine() as client:
-            found = {"filters": {"label": "org.buildonce"}}
-            hosts.until(lambda: not client.containers.list(all=True, **found), told=lambda: "containers are left")
-            assert client.volumes.list(**found) == []
+        hosts.until(lambda: not hosts.left_in_the_engine(), told=lambda: "\n".join(hosts.left_in_the_engine()))
 
 
 def _unlike_any_other() -> str:
@@ -277,7 +274,8 @@ def test_nothing_survives_the_tool(made: Made, way: RunnerName, number: signal.S
     process.wait(10)
     assert _gone(length)
     if way == "docker" and number == signal.SIGKILL:  # nobody could clean up
-        hosts.until(lambda: engine.sweep(time.time() + 1) == 0)
+        assert hosts.left_in_the_engine()
+        hosts.until(lambda: engine.sweep(older_than=0) == 0)
 
 
 @pytest.mark.integration

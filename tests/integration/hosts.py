@@ -26,6 +26,7 @@ from platformdirs import user_cache_path
 
 from buildonce import target as targets
 from buildonce.debs import lock as deb_lock
+from buildonce.system import engine as engines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +43,7 @@ __all__ = [
     "Host",
     "Image",
     "engine",
+    "left_in_the_engine",
     "running",
     "until",
     "volume",
@@ -173,6 +175,19 @@ def engine() -> Iterator[docker.DockerClient]:
         yield client
     finally:
         client.close()
+
+
+def left_in_the_engine() -> list[str]:
+    """The containers and volumes of builds that are over: by this process, or by one that is gone.
+
+    Others run builds of their own meanwhile.
+    """
+    mine = engines.mark(0).partition("@")[0]
+    with engine() as client:
+        containers = client.api.containers(all=True, filters={"label": engines.LABEL})
+        volumes = client.api.volumes(filters={"label": engines.LABEL})["Volumes"] or ()
+    found = {one["Labels"][engines.LABEL]: str(one) for one in (*containers, *volumes)}
+    return [told for label, told in found.items() if label.partition("@")[0] == mine or engines.left(label)]
 
 
 @contextlib.contextmanager

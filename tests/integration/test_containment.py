@@ -33,10 +33,7 @@ def way(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def nothing_left_in_the_engine() -> Iterator[None]:
     yield
-    with hosts.engine() as client:
-        found = {"filters": {"label": "org.buildonce"}}
-        assert client.containers.list(all=True, **found) == []
-        assert client.volumes.list(**found) == []
+    assert hosts.left_in_the_engine() == []
 
 
 def build(user: User, way: str, hostile: str, **environment: str) -> Ended:

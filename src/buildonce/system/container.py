@@ -12,13 +12,12 @@ import socket as sockets
 import tarfile
 import tempfile
 import threading
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from buildonce.errors import BuildError, TimeLimitError
 from buildonce.system import archive, files, terminal
-from buildonce.system.engine import LABEL, connected
+from buildonce.system.engine import LABEL, connected, mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -106,7 +105,7 @@ def _attached(box: Box, now: float, *, tty: bool) -> Iterator[tuple[Any, Any, An
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(connected())
         mounts = stack.enter_context(_carried(client, box, now))
-        made = stack.enter_context(_created(client, box, mounts, tty=tty))
+        made = stack.enter_context(_created(client, box, mounts, now, tty=tty))
         joined = client.attach_socket(made, params=_STREAMS)
         channel = getattr(joined, "_sock", joined)
         stack.callback(channel.close)
@@ -125,13 +124,13 @@ def _carried(client: Any, box: Box, now: float) -> Iterator[list[Any]]:
     """
     from docker.types import Mount as EngineMount
 
-    label = f"{uuid.uuid4()}@{now:.0f}"
-    volume = client.create_volume(labels={LABEL: label})
+    label = {LABEL: mark(now)}
+    volume = client.create_volume(labels=label)
     try:
         carrier = client.create_container(
             box.image,
             command=["true"],
-            labels={LABEL: label},
+            labels=label,
             host_config=client.create_host_config(
                 network_mode="none", mounts=[EngineMount(_PLACE, volume["Name"], no_copy=True)]
             ),
@@ -159,7 +158,7 @@ def _carried(client: Any, box: Box, now: float) -> Iterator[list[Any]]:
 
 
 @contextlib.contextmanager
-def _created(client: Any, box: Box, mounts: Sequence[Any], *, tty: bool) -> Iterator[Any]:
+def _created(client: Any, box: Box, mounts: Sequence[Any], now: float, *, tty: bool) -> Iterator[Any]:
     from docker.types import LogConfig
 
     made = client.create_container(
@@ -170,7 +169,7 @@ def _created(client: Any, box: Box, mounts: Sequence[Any], *, tty: bool) -> Iter
         user="0:0",
         stdin_open=True,  # closed when this process ends, however it does
         tty=tty,
-        labels={LABEL: "run"},
+        labels={LABEL: mark(now)},
         host_config=client.create_host_config(
             network_mode="none",
             read_only=True,

@@ -1,6 +1,7 @@
 """The Docker engine that DOCKER_HOST or the Docker context names, through the ``docker`` package: its images.
 
-What is made there carries the label :data:`LABEL`. Containers are run by :mod:`buildonce.system.container`.
+What is made there carries the label :data:`LABEL`, of containers and volumes with the :func:`mark` of their maker.
+Containers are run by :mod:`buildonce.system.container`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from buildonce.errors import BuildError, MissingToolError
@@ -23,6 +25,8 @@ __all__ = [
     "connected",
     "images",
     "layers",
+    "left",
+    "mark",
     "memory",
     "remove_image",
     "sweep",
@@ -103,22 +107,50 @@ def remove_image(tag: str) -> bool:
     return True
 
 
-def sweep(older_than: float) -> int:
-    """Remove what killed builds left: containers with our label, made before *older_than* (epoch), with volumes.
+def mark(now: float) -> str:
+    """The label's value for what this process makes at *now* (epoch): machine, process id, time."""
+    return f"{_machine()}.{os.getpid()}@{now:.0f}"
 
-    Answers how many containers.
+
+def left(label: str) -> bool:
+    """Whether the process whose :func:`mark` it is is gone. False for another machine's, of which nobody here knows."""
+    machine, _, process = label.partition("@")[0].rpartition(".")
+    if machine != _machine():
+        return False
+    with contextlib.suppress(PermissionError):  # somebody else's, and alive
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return True
+    return False
+
+
+def _machine() -> str:
+    """This boot of this machine, and the namespace that process ids are counted in: pid_namespaces(7)."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
+
+
+def sweep(older_than: float) -> int:
+    """Remove what killed builds left: containers and volumes with our label whose maker is gone.
+
+    Whether that of another machine is gone, nobody here knows: its are removed when they were made before
+    *older_than* (epoch). Answers how many containers.
     """
     import docker
+
+    def old(labels: dict[str, str]) -> bool:
+        return left(labels[LABEL]) or float(labels[LABEL].partition("@")[2] or 0) < older_than
 
     removed = 0
     with connected() as client:
         for one in client.containers(all=True, filters={"label": LABEL}):
-            if one["Created"] < older_than:
+            if old(one["Labels"]):
                 with contextlib.suppress(docker.errors.NotFound):
                     client.remove_container(one["Id"], force=True, v=True)
                     removed += 1
         for one in client.volumes(filters={"label": LABEL, "dangling": "true"})["Volumes"] or ():
-            if float(one["Labels"][LABEL].partition("@")[2] or 0) < older_than:
+            if old(one["Labels"]):
                 with contextlib.suppress(docker.errors.APIError):
                     client.remove_volume(one["Name"])
     return removed
