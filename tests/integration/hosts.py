@@ -177,8 +177,8 @@ def engine() -> Iterator[docker.DockerClient]:
         client.close()
 
 
-def left_in_the_engine() -> list[str]:
-    """The containers and volumes of builds that are over: by this process, or by one that is gone.
+def left_in_the_engine() -> set[str]:
+    """The marks of containers and volumes of builds that are over: by this process, or by one that is gone.
 
     Others run builds of their own meanwhile.
     """
@@ -186,8 +186,8 @@ def left_in_the_engine() -> list[str]:
     with engine() as client:
         containers = client.api.containers(all=True, filters={"label": engines.LABEL})
         volumes = client.api.volumes(filters={"label": engines.LABEL})["Volumes"] or ()
-    found = {one["Labels"][engines.LABEL]: str(one) for one in (*containers, *volumes)}
-    return [told for label, told in found.items() if label.partition("@")[0] == mine or engines.left(label)]
+    found = {one["Labels"][engines.LABEL] for one in (*containers, *volumes)}
+    return {label for label in found if label.partition("@")[0] == mine or engines.left(label)}
 
 
 @contextlib.contextmanager

@@ -140,7 +140,8 @@ def sweep(older_than: float) -> int:
     import docker
 
     def old(labels: dict[str, str]) -> bool:
-        return left(labels[LABEL]) or float(labels[LABEL].partition("@")[2] or 0) < older_than
+        _, marked, made = labels[LABEL].partition("@")  # not marked: somebody else's, of an image of ours
+        return bool(marked) and (left(labels[LABEL]) or float(made) < older_than)
 
     removed = 0
     with connected() as client:
