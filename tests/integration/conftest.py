@@ -23,6 +23,7 @@ from tests.system import server as servers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from tests.integration.beats import Beats
     from tests.integration.hosts import Host
     from tests.lock.index import Index
 
@@ -202,6 +203,14 @@ def locked(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Callable[[st
         return repository(root, XDG_CONFIG_HOME=str(home))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def beats(tmp_path_factory: pytest.TempPathFactory) -> Beats:
+    """The releases of the service ``beat``, each built when it is first asked for."""
+    from tests.integration.beats import Beats  # it needs what is above
+
+    return Beats.make(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
