@@ -17,8 +17,10 @@ from pydantic import BeforeValidator, Field, StrictInt, TypeAdapter, ValidationE
 from buildonce import definition
 from buildonce.definition import TargetTable
 from buildonce.destinations import Destination  # noqa: TC001 - pydantic reads it
+from buildonce.environments import Balancer, Environment, Hooks
 from buildonce.errors import ConfigurationError, Problem
 from buildonce.model import FORMATS, Format
+from buildonce.service import CommandLine, Resources, Service
 from buildonce.tables import Matching as _Matching
 from buildonce.tables import Table as _Table
 from buildonce.tables import schema as _schema
@@ -44,40 +46,18 @@ __all__ = [
 
 # A name has to be good for PyPA (PEP 503), for Debian (policy 5.6.1) and for /opt/venvs/<name>.
 NAME: Final = r"[a-z0-9]+(?:-[a-z0-9]+)+|[a-z0-9]{2,}"
-USER: Final = r"[a-z_][a-z0-9_-]{0,30}"  # useradd(8), sysusers.d(5)
-# Words that mean the same to systemd, an image and a shell: no quotes, expansions or control characters.
-_WORD: Final = r"[^\s\x00-\x1f\x7f\"'\\`$;&|<>%]+"
 _BASE: Final = r"[a-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}|[^\x00-\x1f\x7f]+\.tar"
 
 _Name = Annotated[
     str,
     _Matching(NAME, "a name for Python, Debian and a path alike: two or more of a-z, 0-9 and single hyphens"),
 ]
-_User = Annotated[str, _Matching(USER, "a system user's name: up to 31 of a-z, 0-9, _ and -, a letter or _ first")]
-_CommandLine = Annotated[
-    str,
-    _Matching(
-        rf"[A-Za-z0-9_][A-Za-z0-9._-]*(?: +{_WORD})*",
-        "a console script of the project and plain arguments: no folder, quotes, $, % or shell operators",
-    ),
-]
-_UrlPath = Annotated[
-    str, _Matching(r"/[A-Za-z0-9._~!&()*+,;=:@/?-]*", "a path on the service's port that starts with /")
-]
 _Maintainer = Annotated[
     str,
     _Matching(r"[^\s<>\x00-\x1f\x7f][^<>\x00-\x1f\x7f]* <[^\s<>@]+@[^\s<>@]+>", "written as Name <mail@host>"),
 ]
 _DebName = Annotated[str, _Matching(r"[a-z0-9][a-z0-9+.-]+", "the name of a Debian package")]
-_Folder = Annotated[
-    str,
-    _Matching(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._@+-]+)+", "an absolute path of plain characters, without . and .."),
-]
 _BaseImage = Annotated[str, _Matching(_BASE, "pinned: name@sha256:<64 digits>, or the path of an OCI archive (.tar)")]
-_Variable = Annotated[str, _Matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
-_Value = Annotated[
-    str, _Matching(r"[^\x00-\x1f\x7f\"\\]*", "a value on one line without double quotes and backslashes")
-]
 _VAULT: Final = (
     r"oci(?:\+http)?://[^\s@:/]+(?::\d+)?/[^\s@:]+|https?://[^\s@]+|file://[^\s@]+"
     r"|(?![A-Za-z0-9+.-]+://)[^\x00-\x1f\x7f]+"
@@ -91,25 +71,6 @@ _Vaults = Annotated[
     WithJsonSchema({"anyOf": [_schema(_VAULT), {"type": "array", "items": _schema(_VAULT)}]}),
 ]
 _Key = Annotated[str, _Matching(r"[^\x00-\x1f\x7f]+", "a path or a URI")]
-
-
-class Service(_Table):
-    """The application runs as a service."""
-
-    command: _CommandLine
-    """A console script of the project and its arguments, such as `orders serve`."""
-    port: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
-    """The TCP port that it listens on."""
-    health: _UrlPath = "/health"
-    """The path on that port which answers 200 when the service is well."""
-    user: _User = ""
-    """The system user it runs as; the name of the release when not given."""
-    environment: dict[_Variable, _Value] = Field(default={})
-    """Settings from the environment; never secrets: they would be in the artifact."""
-    migrate: _CommandLine = ""
-    """A command that is run before the service starts, such as a database migration."""
-    writable: tuple[_Folder, ...] = ()
-    """Folders, beside its own below /var/lib, that the service may write to."""
 
 
 class BuildSettings(_Table):
@@ -158,7 +119,7 @@ class Settings(_Table):
     """Where the artifacts run: names of shipped targets, or a table for each, with what is different there."""
     formats: Annotated[tuple[Format, ...], Field(min_length=1)] = FORMATS
     """What to make."""
-    command: _CommandLine = ""
+    command: CommandLine = ""
     """What the pex and the image run when nothing else is said; the only console script when not given."""
     maintainer: _Maintainer = ""
     """Who answers for the deb: _Name <mail@host>; the project's first author when not given."""
@@ -172,16 +133,22 @@ class Settings(_Table):
     """Where every input is kept by its sha256: a folder, https://host/path or oci://host/name, or a list of these."""
     publish: dict[_Name, Destination] = Field(default={})
     """Where releases are published to, by the name that `release publish --to` takes."""
+    environments: dict[_Name, Environment] = Field(default={})
+    """Where releases are deployed to, by the name that `release deploy` takes."""
     build: dict[str, BuildSettings] = Field(default={})
     """What compiling a dependency needs, by the name of its distribution."""
 
 
 _TABLES: Final[Mapping[str, type[_Table]]] = {
     "service": Service,
+    "resources": Resources,
     "build": BuildSettings,
     "image": Image,
     "sign": Sign,
     "targets": TargetTable,
+    "environments": Environment,
+    "balancer": Balancer,
+    "hooks": Hooks,
 }
 
 
@@ -267,7 +234,8 @@ def _problem(detail: ErrorDetails, where: str) -> Problem:
     kind, value, place = detail["type"], detail["input"], _join(where, location)
     hint = ""
     if kind == "extra_forbidden":
-        known = (_TABLES.get(str(location[0]), Settings) if len(location) > 1 else Settings).model_fields
+        tables = [found for part in location[:-1] if (found := _TABLES.get(str(part)))]
+        known = (tables[-1] if tables else Settings).model_fields
         message = f"unknown key {location[-1]!r}"
         hint = _did_you_mean(location[-1], known) or f"known keys: {', '.join(sorted(known))}"
     elif kind == "missing":
@@ -278,7 +246,8 @@ def _problem(detail: ErrorDetails, where: str) -> Problem:
     elif kind in _EXPECTED:
         message = f"expected {_EXPECTED[kind]}, found {_plain(value)}"
     elif kind == "value_error":
-        message = f"{value!r} {detail['ctx']['error']}"
+        error = detail["ctx"]["error"]
+        message = f"{value!r} {error}" if isinstance(value, str) else str(error)
     else:
         message = f"{value!r}: {detail['msg']}"
     return Problem(message=message, where=place, hint=hint)
