@@ -12,7 +12,7 @@ import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from packaging.utils import canonicalize_name
-from pydantic import BeforeValidator, Field, StrictInt, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from buildonce import definition
 from buildonce.definition import TargetTable
@@ -20,6 +20,7 @@ from buildonce.destinations import Destination  # noqa: TC001 - pydantic reads i
 from buildonce.environments import Balancer, Environment, Hooks
 from buildonce.errors import ConfigurationError, Problem
 from buildonce.model import FORMATS, Format
+from buildonce.needs import Need, UpSettings
 from buildonce.service import CommandLine, Resources, Service
 from buildonce.tables import Matching as _Matching
 from buildonce.tables import Table as _Table
@@ -135,6 +136,8 @@ class Settings(_Table):
     """Where releases are published to, by the name that `release publish --to` takes."""
     environments: dict[_Name, Environment] = Field(default={})
     """Where releases are deployed to, by the name that `release deploy` takes."""
+    up: UpSettings = UpSettings()
+    """What `release up` starts beside the application, on the machine of who develops it."""
     build: dict[str, BuildSettings] = Field(default={})
     """What compiling a dependency needs, by the name of its distribution."""
 
@@ -149,6 +152,8 @@ _TABLES: Final[Mapping[str, type[_Table]]] = {
     "environments": Environment,
     "balancer": Balancer,
     "hooks": Hooks,
+    "up": UpSettings,
+    "needs": Need,
 }
 
 
@@ -240,6 +245,8 @@ def _problem(detail: ErrorDetails, where: str) -> Problem:
         hint = _did_you_mean(location[-1], known) or f"known keys: {', '.join(sorted(known))}"
     elif kind == "missing":
         message, hint = f"{location[-1]!r} is missing", f"add it to {_join(where, location[:-1])}"
+    elif kind == "literal_error" and location[0] != "formats":
+        message = f"expected {detail['ctx']['expected']}, found {_plain(value)}"
     elif kind == "literal_error":
         message = f"unknown format {value!r}"
         hint = _did_you_mean(value, FORMATS) or f"known formats: {', '.join(FORMATS)}"

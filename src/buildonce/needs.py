@@ -1,0 +1,113 @@
+"""What ``[tool.release.up]`` may say: what a release needs beside itself to run on the machine of who develops it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import Field, StrictInt, model_validator
+
+from buildonce.tables import Matching, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["APPLICATION", "Need", "UpSettings", "filled"]
+
+APPLICATION: Final = "app"  # the application's own name in its network
+
+_POSTGRESQL: Final = ("host", "port", "user", "password", "database", "url")
+_COMMAND: Final = ("host", "port")
+_PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
+
+_NeedName = Annotated[
+    str,
+    Matching(rf"(?!{APPLICATION}$)[a-z][a-z0-9-]{{0,30}}", "a host name: small letters, digits and -; not `app`"),
+]
+_Package = Annotated[str, Matching(r"[a-z0-9][a-z0-9+.-]+", "the name of a Debian package")]
+_Line = Annotated[str, Matching(r"[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*", "a program and its arguments on one line")]
+_User = Annotated[str, Matching(r"[a-z_][a-z0-9_-]{0,30}", "a system user's name")]
+_Variable = Annotated[str, Matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
+_Value = Annotated[str, Matching(r"[^\x00-\x1f\x7f\"\\]*", "a value on one line without double quotes and backslashes")]
+_Folder = Annotated[
+    str,
+    Matching(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._@+-]+)+", "an absolute path of plain characters, without . and .."),
+]
+
+
+class Need(Table):
+    """Something that runs beside the application, in a container of Debian packages."""
+
+    type: Literal["postgresql", "command"]
+    """`postgresql`, with a database and a user that are made; or `command`, anything else."""
+    packages: tuple[_Package, ...] = ()
+    """The Debian packages that it is in; `postgresql` when that is the type and nothing is given."""
+    command: _Line = ""
+    """For `command`: the program that runs, in the foreground."""
+    user: _User = "root"
+    """For `command`: as whom."""
+    port: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
+    """For `command`: the TCP port that it listens on; it is ready when somebody answers there."""
+    data: tuple[_Folder, ...] = ()
+    """For `command`: folders that are kept until `release down`."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Need:
+        said = self.model_fields_set & {"command", "user", "port", "data"}
+        if self.type == "postgresql" and said:
+            msg = f'type = "postgresql" knows {", ".join(sorted(said))} itself'
+            raise ValueError(msg)
+        if self.type == "command" and not (self.packages and self.command and self.port):
+            msg = 'type = "command" needs `packages`, `command` and `port`'
+            raise ValueError(msg)
+        try:
+            shlex.split(self.command)
+        except ValueError as error:
+            msg = f"{self.command!r} is no command line: {error}"
+            raise ValueError(msg) from error
+        return self
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """What `{name.…}` in the environment may ask of it."""
+        return _POSTGRESQL if self.type == "postgresql" else _COMMAND
+
+
+class UpSettings(Table):
+    """What `release up` starts, and tells the application of it."""
+
+    needs: dict[_NeedName, Need] = Field(default={})
+    """What runs beside the application, by the host name that it has in the network of both."""
+    environment: dict[_Variable, _Value] = Field(default={})
+    """Settings from the environment, in which `{need.host}`, `{need.port}` and, of a PostgreSQL, `{need.user}`,
+    `{need.password}`, `{need.database}` and `{need.url}` stand for what is there."""
+    packages: tuple[_Package, ...] = ()
+    """More Debian packages of the host that `--format deb` and `--format pex` install on."""
+    timeout: Annotated[float, Field(gt=0, le=3_600)] = 60
+    """Seconds in which what was started has to be healthy."""
+
+    @model_validator(mode="after")
+    def _known_placeholders(self) -> UpSettings:
+        for variable, value in self.environment.items():
+            for wanted in _PLACEHOLDER.findall(value):
+                if wanted not in self._known():
+                    msg = f"{{{wanted}}} in {variable} is nothing that is there; known: {', '.join(self._known())}"
+                    raise ValueError(msg)
+        return self
+
+    def _known(self) -> list[str]:
+        return [f"{name}.{fact}" for name, need in self.needs.items() for fact in need.facts] or ["none"]
+
+
+def filled(environment: Mapping[str, str], facts: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """*environment* with the facts of each need, by its name, in the place of `{name.fact}`."""
+    return dict(_filled(environment, facts))
+
+
+def _filled(environment: Mapping[str, str], facts: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:
+    for variable, value in environment.items():
+        yield (
+            variable,
+            _PLACEHOLDER.sub(lambda found: facts[(found[1]).partition(".")[0]][found[1].partition(".")[2]], value),
+        )
