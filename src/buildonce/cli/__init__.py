@@ -33,6 +33,8 @@ COMMANDS: Final = {
     "publish": "Bring a release to its destinations, all of it or nothing.",
     "apt": "Look after apt repositories: list, sign anew, prune.",
     "promote": "Bring a version from one destination to another, the same bytes.",
+    "deploy": "Bring a release to the hosts of an environment: verified, healthy, or back by itself.",
+    "rollback": "Bring the hosts of an environment back to the version they had before.",
     "bundle": "Keep all that a release is built from, for when its upstreams are gone.",
     "key": "Make a signing key, or show how others verify with it.",
     "builder": "See, make, enter and remove build roots.",

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from buildonce.system import System
     from buildonce.system.run import HostRunner
 
-__all__ = ["Common", "common", "complete_destination", "complete_target", "isolated", "system", "trusting"]
+__all__ = [
+    "Common",
+    "common",
+    "complete_destination",
+    "complete_environment",
+    "complete_target",
+    "isolated",
+    "system",
+    "trusting",
+]
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
@@ -127,6 +136,17 @@ def complete_destination(context: click.Context, _: click.Parameter, incomplete:
 
     try:
         names = project.read(context.params.get("root", Path()).resolve()).settings.publish
+    except ReleaseError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_environment(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The names of the project's environments that begin with *incomplete*."""
+    from buildonce import project
+
+    try:
+        names = project.read(context.params.get("root", Path()).resolve()).settings.environments
     except ReleaseError:
         return []
     return [name for name in names if name.startswith(incomplete)]

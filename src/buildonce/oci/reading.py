@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from buildonce.system.store import Store
 
-__all__ = ["BASE_DIGEST", "ReadImage", "config_entry", "image", "read", "reference", "top"]
+__all__ = ["BASE_DIGEST", "ReadImage", "config_entry", "image", "image_id", "read", "reference", "top"]
 
 BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
 
@@ -58,6 +58,12 @@ def read(path: Path, store: Store | None = None) -> ReadImage:
     found = image(blobs, manifest, _references(blobs, described, manifest))
     blobs.nothing_else()
     return found
+
+
+def image_id(path: Path) -> str:
+    """The ID that engines give the image in the archive at *path*: ``sha256:`` and the digest of its configuration."""
+    _, manifest = top(Blobs(path), layout.MANIFEST_TYPE)
+    return manifest.fields("config").text("digest")
 
 
 def top(blobs: Blobs, media_type: str) -> tuple[canonical.Fields, canonical.Fields]:

@@ -1,0 +1,245 @@
+"""What is to be brought where: an order of a user, checked against the project and the release before any host hears of
+it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import getpass
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from packaging.version import InvalidVersion, Version
+
+from buildonce import manifest, verification
+from buildonce import project as projects
+from buildonce import target as targets
+from buildonce import version as versions
+from buildonce.deployment import keyrings
+from buildonce.errors import ConfigurationError, ReleaseError
+from buildonce.oci import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from buildonce.environments import Environment
+    from buildonce.manifest import Manifest
+    from buildonce.project import Project
+    from buildonce.publishers import Means
+
+__all__ = ["Order", "Piece", "Wish", "make", "newest"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """What the command line says."""
+
+    environment: str
+    what: str = ""  # a version, or the folder of a release; "": the newest release, or the version before
+    mode: Literal["deploy", "rollback"] = "deploy"
+    downgrade: str = ""  # the reason why an older version may take the place of a newer one
+    break_lock: bool = False  # of another deployment that is known to be gone
+    keys: tuple[Path, ...] = ()  # public keys to trust; without any those of this user
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """What hosts of one target install."""
+
+    target: str
+    distribution: str
+    release: str
+    codename: str
+    architecture: str
+    interpreter: str
+    file: str = ""  # "" when an apt repository has it
+    sha256: str = ""
+    size: int = 0
+    package: str = ""  # the Debian version
+    image: str = ""  # sha256:… of the image's configuration
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """An order that can be carried out."""
+
+    deployment: str
+    who: str
+    project: Project
+    environment: str
+    settings: Environment
+    wish: Wish
+    version: str  # PEP 440; "" for a roll back to what each host had before
+    folder: Path | None  # the release; None when hosts have it already, or get it from an apt repository
+    pieces: tuple[Piece, ...]
+    keyring: bytes  # OpenPGP certificates that hosts check signatures with
+
+
+def make(root: Path, wish: Wish, means: Means, home: Path) -> Order:
+    """The order that *wish* is, for the project in *root*; the user's keys are in *home*.
+
+    Raises :class:`ConfigurationError` for an environment that nobody configured, or a project that is no service,
+    and :class:`buildonce.errors.VerificationError` for a release that is not whole and signed by a trusted key.
+    """
+    project = projects.read(root)
+    settings = _environment(project, wish.environment)
+    if project.settings.service is None or project.settings.service.port is None:
+        raise ConfigurationError(
+            "what has no port and no health check cannot be deployed: nobody could tell whether it works",
+            where="pyproject.toml: tool.release.service",
+            hint='add [tool.release.service] with command = "…", port = 8000 and health = "/health"',
+        )
+    version, folder, pieces = _wanted(project, settings, wish, means)
+    return Order(
+        deployment=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}",
+        who=f"{getpass.getuser()}@{socket.gethostname()}",
+        project=project,
+        environment=wish.environment,
+        settings=settings,
+        wish=wish,
+        version=version,
+        folder=folder,
+        pieces=pieces,
+        keyring=keyrings.read(wish.keys, home),
+    )
+
+
+def _environment(project: Project, name: str) -> Environment:
+    known = project.settings.environments
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        listed = f"configured: {', '.join(sorted(known))}" if known else "add [tool.release.environments.NAME]"
+        raise ConfigurationError(
+            f"no environment is called {name!r}",
+            where="[tool.release.environments]",
+            hint=f"did you mean {near[0]!r}?" if near else listed,
+        )
+    found = known[name]
+    if found.source == "apt" and getattr(project.settings.publish.get(found.publish), "type", "") != "apt":
+        raise ConfigurationError(
+            f"no apt repository is called {found.publish!r}",
+            where=f"[tool.release.environments.{name}].publish",
+            hint='name a destination in [tool.release.publish] whose type is "apt"',
+        )
+    if not (project.root / found.inventory).exists():
+        raise ConfigurationError(
+            "the inventory is not there",
+            where=str(project.root / found.inventory),
+            hint="write the hosts into it, a line each, below [app]",
+        )
+    return found
+
+
+def _wanted(
+    project: Project, settings: Environment, wish: Wish, means: Means
+) -> tuple[str, Path | None, tuple[Piece, ...]]:
+    if wish.mode == "rollback":
+        return _spelled(wish.what), None, ()
+    if settings.source == "apt":
+        if not wish.what:
+            raise ReleaseError(
+                "which version?", hint=f"release deploy {wish.environment} VERSION: one that is in the repository"
+            )
+        return _spelled(wish.what), None, tuple(_published(project, wish.what))
+    folder = _folder(project, wish.what)
+    said = verification.verify(folder, means.trusted, means.system).manifest
+    if said.name != project.name:
+        raise ConfigurationError(
+            f"this is a release of {said.name}, not of {project.name}", where=str(folder), hint="run it in its project"
+        )
+    return said.version.pep440, folder, _pieces(said, folder, settings)
+
+
+def _spelled(version: str) -> str:
+    return versions.spell(version).pep440 if version else ""
+
+
+def _folder(project: Project, what: str) -> Path:
+    """The release that *what* names: a folder, or a version that was built here; without it the newest."""
+    dist = project.root / "dist"
+    if not what:
+        if found := newest(dist, project.name):
+            return found
+        raise ReleaseError("nothing was built here", where=str(dist), hint="release build")
+    if (project.root / what / manifest.FILE).is_file():
+        return project.root / what
+    try:
+        folder = dist / f"{project.name}-{_spelled(what)}"
+    except ConfigurationError:
+        folder = project.root / what
+    if not (folder / manifest.FILE).is_file():
+        raise ReleaseError(
+            f"there is no release {what!r} here",
+            where=str(dist),
+            hint=f"built here: {', '.join(_built(dist, project.name)) or 'nothing'}; or name the folder of a release",
+        )
+    return folder
+
+
+def newest(dist: Path, name: str) -> Path | None:
+    """The folder of the release with the highest version in *dist*; None when there is none."""
+    built = _built(dist, name)
+    return built[max(built, key=Version)] if built else None
+
+
+def _built(dist: Path, name: str) -> Mapping[str, Path]:
+    found = {}
+    for path in sorted(dist.glob(f"{name}-*/{manifest.FILE}")):
+        version = path.parent.name.removeprefix(f"{name}-")
+        try:
+            Version(version)
+        except InvalidVersion:
+            continue
+        found[version] = path.parent
+    return found
+
+
+def _pieces(said: Manifest, folder: Path, settings: Environment) -> tuple[Piece, ...]:
+    found = []
+    for artifact in said.artifacts:
+        if artifact.kind != settings.format:
+            continue
+        target = said.built(artifact.target).target
+        image = reading.image_id(folder / artifact.file) if artifact.kind == "oci" else ""
+        found.append(
+            Piece(
+                target=target.name,
+                distribution=target.distribution,
+                release=target.release,
+                codename=target.codename,
+                architecture=target.architecture,
+                interpreter=str(target.interpreter),
+                file=artifact.file,
+                sha256=artifact.sha256,
+                size=artifact.size,
+                package=said.version.deb(target) if artifact.kind == "deb" else "",
+                image=image,
+            )
+        )
+    if not found:
+        raise ReleaseError(
+            f"the release has no {settings.format}",
+            where=str(folder),
+            hint="build it with that format, or change `format` of the environment",
+        )
+    return tuple(found)
+
+
+def _published(project: Project, version: str) -> Sequence[Piece]:
+    spelled = versions.spell(version)
+    return [
+        Piece(
+            target=one.name,
+            distribution=one.distribution,
+            release=one.release,
+            codename=one.codename,
+            architecture=one.architecture,
+            interpreter=str(one.interpreter),
+            package=spelled.deb(one),
+        )
+        for one in targets.of(project.settings)
+    ]
