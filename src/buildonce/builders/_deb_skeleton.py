@@ -7,16 +7,17 @@ packed: it is what the builder *means* to put into the deb.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import deflate
 
+from buildonce import units
 from buildonce.builders import _deb_texts as texts
 from buildonce.errors import ConfigurationError
 from buildonce.model import Entry
-from buildonce.system import files, share
+from buildonce.system import files, share, template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,12 +34,6 @@ _CHANGELOG_LEVEL: Final = 12
 _ZSTD_LEVEL: Final = 3
 ENV_MODE: Final = 0o640  # read by systemd as root; may hold secrets
 _LOWEST_PORT: Final = 1024
-# systemd.exec(5), RuntimeDirectory= and its kin
-_MADE_BY_SYSTEMD: Final = {
-    "/var/lib/": "StateDirectory",
-    "/var/cache/": "CacheDirectory",
-    "/var/log/": "LogsDirectory",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,13 +74,15 @@ def carried(stage: Stage) -> tuple[Carried, ...]:
     ]
     service = stage.project.settings.service
     if service:
-        values |= _service_values(stage, service)
-        units = stage.target.units.relative_to("/")
+        facts = _facts_of_unit(stage)
+        folder = stage.target.units.relative_to("/")
         found += [
-            Carried(path=f"{units}/{name}.service", data=_render("files/service", values)),
-            Carried(path=f"usr/lib/sysusers.d/{name}.conf", data=_render("files/sysusers", values)),
-            Carried(path=f"etc/{name}/env", data=_render("files/env", values), mode=ENV_MODE),
+            Carried(path=f"{folder}/{name}.service", data=units.service(service, facts, "deb").encode()),
+            Carried(path=f"usr/lib/sysusers.d/{name}.conf", data=units.sysusers(service, facts).encode()),
+            Carried(path=f"etc/{name}/env", data=units.defaults(service, facts).encode(), mode=ENV_MODE),
         ]
+        if service.socket:
+            found.append(Carried(path=f"{folder}/{name}.socket", data=units.socket(service, facts).encode()))
     return tuple(sorted(found, key=lambda one: one.path))
 
 
@@ -135,36 +132,17 @@ def _values(stage: Stage) -> dict[str, str]:
     }
 
 
-def _service_values(stage: Stage, service: Service) -> dict[str, str]:
-    name = stage.project.name
-    programs = {"ExecStartPre": service.migrate, "ExecStart": service.command}
-    defaults = sorted(service.environment.items())
-    return {
-        "user": service.user or name,
-        "documentation": texts.homepage(stage) or f"file:///usr/share/doc/{name}/copyright",
-        "exec": "\n".join(f"{key}={stage.prefix}/bin/{command}" for key, command in programs.items() if command),
-        # systemd.exec(5): a percent sign begins a specifier. Quotes and backslashes are refused before.
-        "environment": "\n".join(f'Environment="{key}={value.replace("%", "%%")}"' for key, value in defaults),
-        "defaults": "\n".join(f'#{key}="{value}"' for key, value in defaults),
-        "folders": _folders(stage, service),
-    }
-
-
-def _folders(stage: Stage, service: Service) -> str:
-    """The unit's lines about folders: systemd makes those in its places, others have to be there."""
-    lines: dict[str, list[str]] = {"StateDirectory": [stage.project.name]}
-    for folder in service.writable:
-        place = next((key for parent, key in _MADE_BY_SYSTEMD.items() if folder.startswith(parent)), None)
-        # a dash: a folder that is not there must not keep the service from starting
-        lines.setdefault(place or "ReadWritePaths", []).append(folder.split("/", 3)[3] if place else f"-{folder}")
-    return "\n".join(f"{key}={' '.join(dict.fromkeys(values))}" for key, values in lines.items())
+def _facts_of_unit(stage: Stage) -> units.Facts:
+    facts = units.Facts.of(stage.project)
+    page = facts.documentation or f"file:///usr/share/doc/{stage.project.name}/copyright"
+    return replace(facts, documentation=page)
 
 
 def _purged(stage: Stage, service: Service | None) -> str:
     """Folders that systemd made for the service, for the removal of all traces."""
     if not service:
         return ""
-    made = [folder for folder in service.writable if folder.startswith(tuple(_MADE_BY_SYSTEMD))]
+    made = [folder for folder in service.writable if folder.startswith(tuple(units.MADE_BY_SYSTEMD))]
     return " ".join(dict.fromkeys((f"/var/lib/{stage.project.name}", *made)))
 
 
@@ -187,11 +165,6 @@ def _facts(stage: Stage) -> str:
     return "".join(f"{key} := {value}\n" for key, value in facts.items())
 
 
-def _render(template: str, values: Mapping[str, str]) -> bytes:
-    """A template of ``builders/deb``: ``@name@`` is a value, ``@@`` an at sign.
-
-    A line that is one empty value disappears.
-    """
-    text = share.path("builders", "deb", *template.split("/")).read_text(encoding="utf-8")
-    text = re.sub(r"(?m)^@([a-z]+)@\n", lambda m: f"{values[m[1]]}\n" if values[m[1]] else "", text)
-    return re.sub(r"@@|@([a-z]+)@", lambda m: values[m[1]] if m[1] else "@", text).encode()
+def _render(text: str, values: Mapping[str, str]) -> bytes:
+    """A template of ``builders/deb``."""
+    return template.read("builders", "deb", *text.split("/"), values=values).encode()

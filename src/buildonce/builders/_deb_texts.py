@@ -14,6 +14,8 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
 from zipfile import ZipFile
 
+from buildonce import units
+
 if TYPE_CHECKING:
     from email.message import Message
     from pathlib import Path
@@ -29,9 +31,7 @@ _SHORT: Final = 10  # digits of a commit
 
 def synopsis(stage: Stage) -> str:
     """One line below 80 columns: no sentence, and no article or name of the package before it."""
-    text = _one_line(stage.project.summary).rstrip(". ")
-    text = re.sub(rf"(?i)^({re.escape(stage.project.name)}\s*(:|-|is)\s+)?((a|an|the)\s+)?", "", text)
-    return textwrap.shorten(text, _WIDTH, placeholder="…") or "Python application"
+    return units.synopsis(stage.project.name, stage.project.summary)
 
 
 def description(stage: Stage) -> str:
@@ -48,9 +48,7 @@ def description(stage: Stage) -> str:
 
 def homepage(stage: Stage) -> str:
     """The project's page on the web, or ``""``."""
-    pages = {label.lower(): url for label, url in stage.project.urls if re.fullmatch(r"https?://[!-~]+", url)}
-    wanted = ("homepage", "home", "documentation", "source", "repository")
-    return next((pages[label] for label in wanted if label in pages), next(iter(pages.values()), ""))
+    return units.homepage(stage.project)
 
 
 def maintainer(stage: Stage) -> str:
