@@ -12,6 +12,7 @@ from typing import ClassVar, Self
 __all__ = [
     "BuildError",
     "ConfigurationError",
+    "GateError",
     "InputsDifferError",
     "LockError",
     "MissingToolError",
@@ -20,6 +21,7 @@ __all__ = [
     "RootFullError",
     "SourceError",
     "TimeLimitError",
+    "UnevenError",
     "VerificationError",
 ]
 
@@ -109,6 +111,18 @@ class InputsDifferError(ReleaseError):
     """What a release was made from is not what there is to build it again: each problem is one input."""
 
     exit_code = 6
+
+
+class UnevenError(ReleaseError):
+    """A deployment left hosts in more than one state, or in one that nobody can tell."""
+
+    exit_code = 7
+
+
+class GateError(ReleaseError):
+    """A rule says no: a roll back below its floor, a downgrade without a reason."""
+
+    exit_code = 8
 
 
 class MissingToolError(ReleaseError):

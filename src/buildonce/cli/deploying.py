@@ -11,6 +11,7 @@ import click
 from buildonce.cli.keys import home
 from buildonce.cli.means import open_means
 from buildonce.cli.show import table
+from buildonce.errors import GateError, ReleaseError, UnevenError, VerificationError
 
 if TYPE_CHECKING:
     from buildonce.cli.options import Common
@@ -32,8 +33,12 @@ def carry_out(options: Common, wish: Wish, *, dry: bool) -> None:
         click.echo(json.dumps(as_json(report), indent=2))
     else:
         _show(report, dry=dry)
-    if report.exit_code and not (dry and report.verdict == "aborted" and not _problems(report)):
+    if dry and not any(one.problems for one in report.hosts):
+        return
+    if report.exit_code and options.json:
         raise click.exceptions.Exit(report.exit_code)
+    if report.exit_code:
+        raise _error(report)
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -42,8 +47,18 @@ def as_json(report: Report) -> dict[str, Any]:
     return {**found, "exit_code": report.exit_code, "seconds": round(report.seconds, 1)}
 
 
-def _problems(report: Report) -> int:
-    return sum(len(one.problems) for one in report.hosts)
+def _error(report: Report) -> ReleaseError:
+    """What the verdict means to whoever asked for the deployment."""
+    kinds: dict[int, type[ReleaseError]] = {one.exit_code: one for one in (UnevenError, GateError, VerificationError)}
+    untold = [one.host for one in report.hosts if one.state in ("unreachable", "unknown", "rollback_failed")]
+    said, hint = {
+        "aborted": ("nothing was changed", "mend what the table tells and run the same line again"),
+        "rolled_back": ("every host has what it had before", "the logs have what the hosts said"),
+        "partial": ("hosts are left with different versions", "run the same line again, or release rollback"),
+        "errored": (f"nobody can tell what is on {', '.join(untold)}", "look at them, then run the same line again"),
+    }[report.verdict]
+    kind = kinds.get(report.exit_code, ReleaseError)
+    return kind(f"{report.verdict}: {said}", where=report.folder, hint=hint)
 
 
 def _show(report: Report, *, dry: bool) -> None:
@@ -59,9 +74,11 @@ def _show(report: Report, *, dry: bool) -> None:
         click.echo(f"{click.style('hint:', fg='cyan')} {hint}", err=True)
     if report.problem:
         click.echo(f"{click.style('error:', fg='red', bold=True)} {report.problem}", err=True)
+    click.echo("", err=True)
     what = f"{report.name} {report.version or 'as it was before'} on {report.environment}"
     click.echo(f"{what}: {'planned' if dry else report.verdict} in {report.seconds:.0f} s", err=True)
-    click.echo(f"logs: {report.folder}", err=True)
+    if not report.exit_code:
+        click.echo(f"logs: {report.folder}", err=True)
 
 
 def _after(one: Any, report: Report, *, dry: bool) -> str:
