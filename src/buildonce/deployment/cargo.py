@@ -9,17 +9,18 @@ import json
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
-from buildonce import hostprogram, manifest
+from buildonce import hostprogram, manifest, units
 from buildonce.signing import sums
 from buildonce.system import files
 from buildonce.system.archive import Member, write_tar
+from buildonce.units import Facts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from buildonce.config import Service
     from buildonce.deployment.orders import Order, Piece
     from buildonce.destinations import AptDestination
+    from buildonce.service import Service
 
 __all__ = ["KEYRING", "PARCEL", "PLAN", "load", "plan"]
 
@@ -51,7 +52,7 @@ def plan(order: Order) -> dict[str, Any]:
         "format": settings.format,
         "source": settings.source,
         "version": order.version,
-        "artifacts": {piece.target: _artifact(piece) for piece in order.pieces},
+        "artifacts": {piece.target: _artifact(piece, order) for piece in order.pieces},
         "signed": True,
         "apt": _repository(order) if settings.source == "apt" else None,
         "service": {
@@ -79,10 +80,12 @@ def plan(order: Order) -> dict[str, Any]:
     }
 
 
-def _artifact(piece: Piece) -> dict[str, Any]:
+def _artifact(piece: Piece, order: Order) -> dict[str, Any]:
+    settings, service = order.settings, cast("Service", order.project.settings.service)
     facts = asdict(piece)
     del facts["target"]
-    return facts
+    written = units.files(service, Facts.of(order.project, image=piece.image), settings.format, settings.engine)
+    return {**facts, "units": dict(written)}
 
 
 def _repository(order: Order) -> dict[str, str]:
