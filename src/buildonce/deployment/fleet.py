@@ -17,6 +17,7 @@ __all__ = ["Fleet"]
 
 # How a step that failed before anything was changed is told.
 _BEFORE: Final = frozenset({"preflight", "lock", "stage", ""})
+_SUMMARY: Final = "Failed"  # the recipe's task that makes a host count as failed: it says what is known already
 
 
 @dataclass
@@ -93,7 +94,7 @@ class Fleet:
 
     def _deployed(self, one: _Known, events: Sequence[Event]) -> None:
         for event in events:
-            if event.status == "failed":
+            if event.status == "failed" and event.task != _SUMMARY:
                 one.problems += [problem for problem in event.problems if problem not in one.problems]
         steps = {event.step: event for event in events if event.status in ("ok", "failed") and event.step}
         back = steps.get("rollback")
