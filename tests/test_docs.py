@@ -140,6 +140,9 @@ COVERED = {
     "cp bookworm-staging": "tests/integration/test_apt_hosts.py::test_a_host_that_knows_nothing_else",
     "apt update": "tests/integration/test_apt_hosts.py::test_a_host_that_knows_nothing_else",
     "apt install orders=": "tests/integration/test_apt_hosts.py::test_a_host_that_knows_nothing_else",
+    "release deploy": "tests/integration/test_deploy.py::test_its_life",
+    "release rollback": "tests/integration/test_deploy.py::test_its_life",
+    "python3 /var/lib/release/": "tests/integration/deploying.py::status",
     "PEX_TOOLS=1": "tests/integration/test_docs_commands.py::test_pex_installs_without_running",
 }
 LANGUAGES = {"sh", "console", "toml", "yaml", "ini", "text"}
