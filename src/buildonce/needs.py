@@ -11,7 +11,7 @@ from pydantic import Field, StrictInt, model_validator
 from buildonce.tables import Matching, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["APPLICATION", "Need", "UpSettings", "filled"]
 
@@ -30,6 +30,7 @@ _Line = Annotated[str, Matching(r"[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*", "a prog
 _User = Annotated[str, Matching(r"[a-z_][a-z0-9_-]{0,30}", "a system user's name")]
 _Variable = Annotated[str, Matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
 _Value = Annotated[str, Matching(r"[^\x00-\x1f\x7f\"\\]*", "a value on one line without double quotes and backslashes")]
+_Credential = Annotated[str, Matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "a file name of letters, digits, ., - and _")]
 _Folder = Annotated[
     str,
     Matching(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._@+-]+)+", "an absolute path of plain characters, without . and .."),
@@ -82,6 +83,8 @@ class UpSettings(Table):
     environment: dict[_Variable, _Value] = Field(default={})
     """Settings from the environment, in which `{need.host}`, `{need.port}` and, of a PostgreSQL, `{need.user}`,
     `{need.password}`, `{need.database}` and `{need.url}` stand for what is there."""
+    credentials: dict[_Credential, _Value] = Field(default={})
+    """What the service reads as its credentials here, by file name; placeholders as in `environment`."""
     packages: tuple[_Package, ...] = ()
     """More Debian packages of the host that `--format deb` and `--format pex` install on."""
     timeout: Annotated[float, Field(gt=0, le=3_600)] = 60
@@ -89,7 +92,7 @@ class UpSettings(Table):
 
     @model_validator(mode="after")
     def _known_placeholders(self) -> UpSettings:
-        for variable, value in self.environment.items():
+        for variable, value in (*self.environment.items(), *self.credentials.items()):
             for wanted in _PLACEHOLDER.findall(value):
                 if wanted not in self._known():
                     msg = f"{{{wanted}}} in {variable} is nothing that is there; known: {', '.join(self._known())}"
@@ -100,14 +103,11 @@ class UpSettings(Table):
         return [f"{name}.{fact}" for name, need in self.needs.items() for fact in need.facts] or ["none"]
 
 
-def filled(environment: Mapping[str, str], facts: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """*environment* with the facts of each need, by its name, in the place of `{name.fact}`."""
-    return dict(_filled(environment, facts))
+def filled(texts: Mapping[str, str], facts: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """*texts* with the facts of each need, by its name, in the place of `{name.fact}`."""
 
+    def fact(found: re.Match[str]) -> str:
+        name, _, wanted = found[1].partition(".")
+        return facts[name][wanted]
 
-def _filled(environment: Mapping[str, str], facts: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:
-    for variable, value in environment.items():
-        yield (
-            variable,
-            _PLACEHOLDER.sub(lambda found: facts[(found[1]).partition(".")[0]][found[1].partition(".")[2]], value),
-        )
+    return {key: _PLACEHOLDER.sub(fact, text) for key, text in texts.items()}

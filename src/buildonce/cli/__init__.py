@@ -35,6 +35,8 @@ COMMANDS: Final = {
     "promote": "Bring a version from one destination to another, the same bytes.",
     "deploy": "Bring a release to the hosts of an environment: verified, healthy, or back by itself.",
     "rollback": "Bring the hosts of an environment back to the version they had before.",
+    "up": "Run a release on this machine, with what it needs.",
+    "down": "Remove what `up` made.",
     "bundle": "Keep all that a release is built from, for when its upstreams are gone.",
     "key": "Make a signing key, or show how others verify with it.",
     "builder": "See, make, enter and remove build roots.",

@@ -1,0 +1,233 @@
+"""``release up`` and ``release down``: an environment on this machine, from the very artifact that production gets."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from buildonce import project as projects
+from buildonce.errors import ConfigurationError, ReleaseError
+from buildonce.local import choosing, gate, needs
+from buildonce.local.given import LOADED, VERSION, Given
+from buildonce.local.image import Image
+from buildonce.needs import APPLICATION, filled
+from buildonce.system import images, services
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from buildonce.config import Service
+    from buildonce.local.choosing import Chosen, Form
+    from buildonce.local.given import Runs
+    from buildonce.project import Project
+    from buildonce.publishers import Means
+    from buildonce.system import System
+    from buildonce.system.services import Found, Services
+
+__all__ = ["Running", "Wish", "down", "up"]
+
+_BEFORE: Final = "before-"  # begins the role of what ran until now, while the new version is tried
+_REPLACED: Final = (APPLICATION, gate.ROLE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """What the command line says."""
+
+    what: str = ""  # a version, or the folder of a release; "": the newest release
+    form: Form | None = None
+    name: str = ""  # of the environment; "": as the release
+    port: int = 0  # on 127.0.0.1; 0: the one it had, or any that is free
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """What runs now."""
+
+    environment: str
+    name: str
+    version: str
+    form: Form
+    file: str
+    sha256: str
+    url: str  # "" for what listens nowhere
+    previous: str  # the version that ran before, "" for none
+    containers: Mapping[str, str] = field(default_factory=dict)  # role → name
+
+
+def up(root: Path, wish: Wish, means: Means) -> Running:
+    """Start what *wish* names of the project in *root*, in the place of what runs there.
+
+    When it does not become healthy, or is interrupted, what this made is removed and what ran before runs again.
+    """
+    project = projects.read(root)
+    service = _service(project)
+    means.system.progress.step("verify the release")
+    chosen = choosing.choose(project, wish.what, wish.form, means)
+    run, name = secrets.token_hex(8), wish.name or project.name
+    with _alone(means.system, name), services.opened(name, run) as place:
+        _recover(place)
+        form: Runs | None = None
+        try:
+            place.connect()
+            given = _given(project, service, chosen, place, means)
+            form = Image(given)
+            return _started(given, form, wish)
+        except BaseException:
+            place.remove_all(run=run)
+            if form:
+                form.abandon()
+            raise
+
+
+def down(name: str, system: System) -> dict[str, int]:
+    """Remove the environment *name*, or all of this machine's for "": containers, networks, volumes, loaded images.
+
+    Answers how much was removed of each.
+    """
+    found = services.names()
+    return {one: _removed(one, system) for one in found if name in ("", one)}
+
+
+def _removed(name: str, system: System) -> int:
+    with _alone(system, name), services.opened(name, "") as place:
+        system.progress.step(f"remove {name}")
+        loaded = {one.image for one in place.containers() if LOADED in one.facts}
+        count = place.remove_all()
+    return count + sum(images.remove(one) for one in loaded)
+
+
+def _service(project: Project) -> Service:
+    """Raises :class:`ConfigurationError` for what cannot be started."""
+    found = project.settings.service
+    if found is None:
+        raise ConfigurationError(
+            "what is no service cannot be started",
+            where="pyproject.toml: tool.release.service",
+            hint='add [tool.release.service] with command = "…", port = 8000 and health = "/health"',
+        )
+    if missing := sorted(set(found.credentials) - project.settings.up.credentials.keys()):
+        raise ConfigurationError(
+            f"the service wants the credentials {', '.join(missing)}",
+            where="pyproject.toml: tool.release.up.credentials",
+            hint="give each a value for this machine, and none that is used elsewhere",
+        )
+    return found
+
+
+def _given(project: Project, service: Service, chosen: Chosen, place: Services, means: Means) -> Given:
+    """With what the application needs running."""
+    facts = needs.start(project, chosen.target, place, means.system)
+    settings = project.settings.up
+    return Given(
+        project=project,
+        service=service,
+        chosen=chosen,
+        place=place,
+        means=means,
+        environment=filled(settings.environment, facts),
+        credentials=filled({key: settings.credentials[key] for key in service.credentials}, facts),
+    )
+
+
+def _started(given: Given, form: Runs, wish: Wish) -> Running:
+    place, chosen = given.place, given.chosen
+    base = form.prepare()
+    with _replacing(place, form) as before:
+        given.means.system.progress.step(f"start {given.project.name} {chosen.version}")
+        found = form.start()
+        opened = _open(given, form, found, base, wish.port or _port(before))
+    current = next((one for one in before if VERSION in one.facts), None)
+    if current and LOADED in current.facts and current.image != found.image:
+        images.remove(current.image)
+    port = given.service.port
+    return Running(
+        environment=place.name,
+        name=given.project.name,
+        version=chosen.version,
+        form=chosen.form,
+        file=chosen.artifact.file,
+        sha256=chosen.artifact.sha256,
+        url=f"http://127.0.0.1:{opened.ports[port]}" if opened and port else "",
+        previous=current.facts[VERSION] if current else "",
+        containers={one.role: one.name for one in place.containers()},
+    )
+
+
+def _open(given: Given, form: Runs, found: Found, base: str, published: int) -> Found | None:
+    """Let this machine in, and wait until the application is healthy."""
+    service = given.service
+
+    def alive() -> None:
+        now = given.place.state(found.id)
+        if now is None or not now.running:
+            raise ReleaseError("the application ended by itself", log=form.told(found))
+
+    if service.port is None:
+        gate.settle(alive)
+        return None
+    interpreter = str(given.chosen.target.interpreter)
+    opened = gate.open_gate(given.place, base, interpreter, service.port, published=published)
+    given.means.system.progress.step(f"wait for {given.chosen.version} at {service.health}")
+    expected = gate.Expected(
+        port=service.port,
+        health=service.health,
+        version=given.chosen.version,
+        timeout=given.project.settings.up.timeout,
+    )
+    try:
+        gate.await_health(given.place, opened, interpreter, expected, alive=alive)
+    except ReleaseError as error:
+        error.log = error.log or form.told(found)
+        raise
+    return opened
+
+
+@contextlib.contextmanager
+def _replacing(place: Services, form: Runs) -> Iterator[list[Found]]:
+    """What runs is stopped, not removed, until the new version is healthy; and runs again when that does not happen."""
+    running = [one for one in place.containers() if one.role in _REPLACED]
+    stays = {one.id for one in running if one.role == APPLICATION and form.keeps(one)}
+    before = [one for one in running if one.id not in stays]
+    try:
+        for one in before:
+            place.stop(one, role=f"{_BEFORE}{one.role}")
+        yield running
+    except BaseException:
+        _recover(place)
+        raise
+    for one in before:
+        place.remove(one)
+
+
+def _recover(place: Services) -> None:
+    """Let run again what was stopped for a version that did not become healthy, or whose `up` was killed."""
+    there = {one.role: one for one in place.containers()}
+    for role, one in there.items():
+        if role.startswith(_BEFORE):
+            own = role.removeprefix(_BEFORE)
+            if own in there:
+                place.remove(there[own])
+            place.resume(one, role=own)
+
+
+def _port(before: list[Found]) -> int:
+    return next((port for one in before if one.role == gate.ROLE for port in one.ports.values()), 0)
+
+
+@contextlib.contextmanager
+def _alone(system: System, name: str) -> Iterator[None]:
+    """One command at a time changes an environment."""
+    system.store.root.mkdir(parents=True, exist_ok=True)
+    with (system.store.root / f"up-{name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ReleaseError(
+                f"another command is changing the environment {name} now", hint="wait for it, or take another --name"
+            ) from None
+        yield

@@ -1,0 +1,107 @@
+"""The one way into the network of an environment: a container that listens on 127.0.0.1 and hands connections on.
+
+The application itself has no way out. Its health is asked from there, by the way that a user's request goes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from buildonce.errors import BuildError, ReleaseError
+from buildonce.needs import APPLICATION
+from buildonce.system import share
+from buildonce.system.services import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from buildonce.system.services import Found, Services
+
+__all__ = ["ROLE", "Expected", "await_health", "open_gate", "settle"]
+
+ROLE: Final = "gate"
+
+_SUCCESSES: Final = 3  # in a row
+_INTERVAL: Final = 0.3  # seconds
+_PAUSE: Final = 0.5
+_SETTLES: Final = 10  # intervals
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expected:
+    """What the application has to answer."""
+
+    port: int
+    health: str
+    version: str
+    timeout: float
+
+
+def open_gate(services: Services, image: str, interpreter: str, port: int, *, published: int = 0) -> Found:
+    """Hand 127.0.0.1:*published* (0: any free port) on to the application's *port*.
+
+    *image* has the *interpreter*.
+    """
+    return services.start(
+        Service(
+            role=ROLE,
+            image=image,
+            aliases=(ROLE,),
+            entrypoint=(interpreter, "-I", "-S", "-c", _script()),
+            command=("forward", str(port), APPLICATION, str(port)),
+            ports={port: published},
+            user="65534:65534",
+            strict=True,
+        )
+    )
+
+
+def await_health(
+    services: Services, gate: Found, interpreter: str, expected: Expected, *, alive: Callable[[], None]
+) -> None:
+    """Wait until the application answers 200 with its version several times in a row.
+
+    *alive* raises when it never will. Raises :class:`ReleaseError` with what was answered last.
+    """
+    end = time.monotonic() + expected.timeout
+    successes, last = 0, "nothing"
+    while successes < _SUCCESSES:
+        alive()
+        good, last = _ask(services, gate, interpreter, expected)
+        successes = successes + 1 if good else 0
+        if time.monotonic() > end:
+            raise ReleaseError(
+                f"it was not healthy within {expected.timeout:g} s: {expected.health} answers {last}",
+                hint="the end of its output is above; give it longer with `timeout` in [tool.release.up]",
+            )
+        if successes < _SUCCESSES:
+            time.sleep(_INTERVAL if good else _PAUSE)
+
+
+def settle(alive: Callable[[], None]) -> None:
+    """For an application that listens nowhere: it stays up for a while, or *alive* raises."""
+    for _ in range(_SETTLES):
+        time.sleep(_INTERVAL)
+        alive()
+
+
+def _ask(services: Services, gate: Found, interpreter: str, expected: Expected) -> tuple[bool, str]:
+    url = f"http://127.0.0.1:{expected.port}{expected.health}"
+    said = services.execute(gate, interpreter, "-I", "-S", "-c", _script(), "ask", url)
+    if said.code:
+        raise BuildError("the gate of the environment does not work", log=said.output)
+    answer = json.loads(said.output)
+    status, version = answer["status"], answer["version"]
+    if status != 200:
+        return False, str(status) if status else f"nothing: {answer['why']}"
+    if version != expected.version:
+        what = f"version {version}" if version else "no version, in JSON or in the header X-Release"
+        return False, f"200 and {what}, not {expected.version}"
+    return True, "200"
+
+
+def _script() -> str:
+    return share.path("recipes", "local", "gate.py").read_text("utf-8")

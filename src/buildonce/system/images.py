@@ -1,0 +1,93 @@
+"""Images that the Docker engine gets from archives, or that are made by running scripts in a container of it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import IO, TYPE_CHECKING, Any
+
+from buildonce.errors import BuildError
+from buildonce.system.engine import LABEL, connected, mark
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["bake", "load", "machine", "present", "remove", "used"]
+
+
+def machine() -> str:
+    """The architecture of the engine's machine, as its kernel calls it."""
+    with connected() as client:
+        return str(client.info()["Architecture"])
+
+
+def present(image: str) -> bool:
+    """Whether the engine has the image of that ID or name."""
+    import docker
+
+    with connected() as client:
+        try:
+            client.inspect_image(image)
+        except docker.errors.ImageNotFound:
+            return False
+    return True
+
+
+def load(path: Path) -> None:
+    """Give the engine the images of an archive, as ``docker load`` does."""
+    with connected() as client, path.open("rb") as stream:
+        for line in client.load_image(stream):
+            if error := line.get("error"):
+                raise BuildError(f"the Docker engine did not take the archive: {error}", where=str(path))
+
+
+def used(image: str, label: str) -> bool:
+    """Whether a container with *label* is of the image of that ID."""
+    with connected() as client:
+        return bool(client.containers(all=True, filters={"ancestor": image, "label": label}))
+
+
+def remove(image: str) -> bool:
+    """Remove an image with its names; False when a container uses it, or somebody gave it a name more."""
+    import docker
+
+    with connected() as client:
+        try:
+            client.remove_image(image)
+        except docker.errors.APIError:
+            return False
+    return True
+
+
+def bake(tag: str, base: IO[bytes], more: IO[bytes], script: str, *, label: str, now: float) -> None:
+    """Make an image of one layer: of the tar *base*, in which *script* (sh) has worked on what the tar *more* brings.
+
+    The container has no network. Raises :class:`BuildError` with what the script printed.
+    """
+    with connected() as client, contextlib.ExitStack() as stack:
+        passing = _imported(client, base, f"{tag}-base", "")
+        stack.callback(client.remove_image, passing, force=True)
+        made = client.create_container(
+            passing,
+            command=["/bin/sh", "-euc", script],
+            labels={LABEL: mark(now)},
+            host_config=client.create_host_config(network_mode="none"),
+            use_config_proxy=False,
+        )["Id"]
+        stack.callback(client.remove_container, made, force=True, v=True)
+        client.put_archive(made, "/", more)
+        client.start(made)
+        code = client.wait(made)["StatusCode"]
+        if code:
+            said = client.logs(made, tail=60).decode(errors="replace")
+            raise BuildError(f"a host image could not be made: its script ended with exit code {code}", log=said)
+        _imported(client, client.export(made, chunk_size=1 << 20), tag, label)
+
+
+def _imported(client: Any, tar: Any, tag: str, label: str) -> str:
+    repository, _, version = tag.rpartition(":")
+    said = client.import_image_from_data(
+        tar, repository=repository, tag=version, changes=[f'LABEL {LABEL}="{label}"'] if label else None
+    )
+    if "errorDetail" in said:
+        raise BuildError(f"the Docker engine did not take an image: {said.splitlines()[-1]}")
+    return tag
