@@ -14,6 +14,7 @@ import sys
 import traceback
 from contextlib import nullcontext, redirect_stdout
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import back
 import checks
@@ -22,7 +23,10 @@ import record
 import steps
 from problems import VERIFICATION, Problem, Refused
 
-STEPS = {
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STEPS: dict[str, Callable[[steps.Job], steps.Facts]] = {
     "preflight": checks.preflight,
     "lock": steps.lock,
     "stage": steps.stage,
@@ -64,9 +68,9 @@ def main(arguments: list[str]) -> int:
     return 4 if any(one.get("kind") == VERIFICATION for one in answer["problems"]) else 1
 
 
-def run(options: argparse.Namespace) -> dict[str, object]:
+def run(options: argparse.Namespace) -> dict[str, Any]:
     """The answer of the step."""
-    step, facts = options.step, {}
+    step, facts = options.step, dict[str, Any]()
     try:
         facts = _facts(options)
     except Refused as refused:
@@ -83,7 +87,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     return {**answer, **({"kind": VERIFICATION} if VERIFICATION in kinds else {}), **facts}
 
 
-def _facts(options: argparse.Namespace) -> dict[str, object]:
+def _facts(options: argparse.Namespace) -> steps.Facts:
     step, place = options.step, record.Place(options.name)
     if os.geteuid() != 0:
         raise Refused("only root can do this", "become root: sudo, or become: true")

@@ -157,7 +157,7 @@ def _others(job: Job, state: State) -> Iterator[Problem]:
         yield Problem(f"{found} is here: it would take the place of what is deployed", "remove it first")
     elif form == "deb" and not state.current and not record.pending(place) and deb.present(place.name):
         yield Problem(
-            f"{place.name} {deb.status(place.name)[1]} is here, but no deployment brought it: there is no way back to it",
+            f"{place.name} {deb.status(place.name)[1]} is here, and no deployment brought it: it has no way back",
             f"apt remove {place.name}, or deploy to another host",
         )
 

@@ -37,6 +37,7 @@ def room(folder: Path, size: int) -> None:
 
 
 def _lay(packed: tarfile.TarFile, member: tarfile.TarInfo, into: Path, *, flat: bool) -> str:
+    archive = str(packed.name).rpartition("/")[2]
     parts = member.name.removeprefix("./").rstrip("/").split("/")
     plain = all(_PART.fullmatch(part) for part in parts) and (len(parts) == 1 or not flat)
     if member.isdir() and (plain or parts in ([""], ["."])) and not flat:
@@ -44,14 +45,14 @@ def _lay(packed: tarfile.TarFile, member: tarfile.TarInfo, into: Path, *, flat: 
     stream = packed.extractfile(member) if member.isreg() and plain else None
     if stream is None:
         what = "which is no plain file" if plain else "which is no plain name"
-        raise Refused(f"{packed.name} holds {member.name!r}, {what}", kind=VERIFICATION)
+        raise Refused(f"{archive} holds {member.name!r}, {what}", kind=VERIFICATION)
     place = into.joinpath(*parts)
     place.parent.mkdir(parents=True, exist_ok=True)
     mode = 0o755 if member.mode & 0o100 and not flat else 0o644
     try:
         number = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
-        raise Refused(f"{packed.name} holds {member.name!r} twice", kind=VERIFICATION) from None
+        raise Refused(f"{archive} holds {member.name!r} twice", kind=VERIFICATION) from None
     with stream, os.fdopen(number, "wb") as out:
         os.fchmod(number, mode)
         shutil.copyfileobj(stream, out, 1 << 20)

@@ -24,7 +24,7 @@ import pool
 import record
 import trust
 import unit
-from problems import Refused
+from problems import VERIFICATION, Refused
 from record import Entry, Pending, State
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _bring(place: Place, plan: Plan, artifact: Artifact) -> Entry:
         if plan.source == "apt":
             file = apt.fetch(place, plan, artifact, made)
             if artifact.sha256 and trust.digest(file) != artifact.sha256:
-                raise Refused(f"{file.name} is another one than the plan says", kind=trust.VERIFICATION)
+                raise Refused(f"{file.name} is another one than the plan says", kind=VERIFICATION)
         else:
             if not place.parcel.is_file():
                 raise Refused(f"{place.parcel} is missing", "copy it there")
