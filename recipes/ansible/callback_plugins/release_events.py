@@ -37,7 +37,7 @@ MEANINGS = (
     (r"[Cc]onnection refused", "ssh: connection refused"),
     (r"Could not resolve hostname", "ssh: its name cannot be resolved"),
     (r"[Tt]imed out|[Tt]imeout|not responding|No route to host|Network is unreachable", "ssh: it does not answer"),
-    (r"[Cc]onnection (closed|reset)|Broken pipe|Shared connection", "ssh: the connection broke"),
+    (r"[Cc]onnection (closed|reset)|Broken pipe|Data could not be sent|Shared connection", "ssh: the connection broke"),
 )
 LONGEST = 4000  # characters of a message
 
@@ -132,7 +132,8 @@ def facts_of(result):
 def delegate(result):
     """The host that did the task for this one, or ``""``."""
     found = (facts_of(result).get("_ansible_delegated_vars") or {}).get("ansible_delegated_host")
-    return found or result._task.delegate_to or ""
+    named = result._task.delegate_to or ""
+    return str(found or ("" if "{{" in named else named))
 
 
 def answer(facts):
@@ -153,8 +154,8 @@ def message(facts, said, other=""):
     problems = [str(one.get("message", "")) for one in said.get("problems") or () if isinstance(one, dict)]
     if problems:
         return "; ".join(problems)[:LONGEST]
-    keys = ("msg", "stderr", "module_stderr", "stdout", "module_stdout", "exception")
-    found = [str(facts[key]).strip() for key in keys if facts.get(key)]
+    keys = ("msg", "stderr", "module_stderr", "stdout", "module_stdout")
+    found = [str(facts[key]).strip().removeprefix("Task failed: ") for key in keys if facts.get(key)]
     texts = [text for text in dict.fromkeys(found) if text != "non-zero return code"]
     everything = "\n".join(texts)
     meaning = next((meaning for pattern, meaning in MEANINGS if re.search(pattern, everything)), "")
