@@ -85,7 +85,7 @@ class Image:
             )
 
     def _present(self) -> str:
-        return next((one for one in self._wanted if images.present(one)), "")
+        return next((one for one in self._wanted if images.identity(one)), "")
 
     def _migrate(self, command: str) -> None:
         script, *arguments = shlex.split(command)

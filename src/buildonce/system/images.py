@@ -11,7 +11,7 @@ from buildonce.system.engine import LABEL, connected, mark
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["bake", "load", "machine", "present", "remove", "used"]
+__all__ = ["bake", "identity", "load", "machine", "remove", "used"]
 
 
 def machine() -> str:
@@ -20,16 +20,15 @@ def machine() -> str:
         return str(client.info()["Architecture"])
 
 
-def present(image: str) -> bool:
-    """Whether the engine has the image of that ID or name."""
+def identity(image: str) -> str:
+    """The ID of the image of that ID or name; "" when the engine has none."""
     import docker
 
     with connected() as client:
         try:
-            client.inspect_image(image)
+            return str(client.inspect_image(image)["Id"])
         except docker.errors.ImageNotFound:
-            return False
-    return True
+            return ""
 
 
 def load(path: Path) -> None:
