@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "up": "Run a release on this machine, with what it needs.",
     "down": "Remove what `up` made.",
     "bundle": "Keep all that a release is built from, for when its upstreams are gone.",
+    "recipe": "Render a deploy recipe to files that work without this tool.",
     "key": "Make a signing key, or show how others verify with it.",
     "builder": "See, make, enter and remove build roots.",
     "doctor": "Say what this machine lacks, and the line that installs it.",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from buildonce.environments import Environment
     from buildonce.system import System
 
-__all__ = ["Controller"]
+__all__ = ["Controller", "balancer"]
 
 _MOST_SKEW: Final = 300.0  # seconds
 _LOST: Final = 30.0  # seconds beyond the guard that a lost host gets to go back by itself
@@ -154,7 +154,7 @@ class Controller:
             "release_files": str(self.folder / "files"),
             "release_migrate": False,
             "release_break_lock": self.order.wish.break_lock,
-            "release_balancer": _balancer(self.order.settings),
+            "release_balancer": balancer(self.order.settings),
             **more,
         }
         return self.player.play(playbook, hosts, variables, self._heard())
@@ -195,7 +195,7 @@ class Controller:
         return True
 
 
-def _balancer(settings: Environment) -> dict[str, Any] | None:
+def balancer(settings: Environment) -> dict[str, Any] | None:
     """As the recipe wants it."""
     found = settings.balancer
     if found is None:

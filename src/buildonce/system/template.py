@@ -11,12 +11,17 @@ from buildonce.system import share
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["read", "render"]
+__all__ = ["raw", "read", "render"]
 
 
 def read(*parts: str, values: Mapping[str, str]) -> str:
     """The shipped file *parts*, such as ``"recipes", "systemd", "service"``, with *values*."""
-    return render(share.path(*parts).read_text(encoding="utf-8"), values)
+    return render(raw(*parts), values)
+
+
+def raw(*parts: str) -> str:
+    """The shipped file *parts* as it is."""
+    return share.path(*parts).read_text(encoding="utf-8")
 
 
 def render(text: str, values: Mapping[str, str]) -> str:
