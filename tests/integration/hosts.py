@@ -192,18 +192,21 @@ def left_in_the_engine() -> set[str]:
 
 @contextlib.contextmanager
 def running(image: str, *, systemd: bool = False, target: str = "debian-12", **options: Any) -> Iterator[Host]:
-    """A host of *target* without network. With *systemd* its init is process 1, as on a real machine."""
-    options = {"network_mode": "none", "detach": True, "labels": {LABEL: "host"}, **options}
+    """A host of *target* without network, or on the *network* that is named. With *systemd* its init is process 1, as
+    on a real machine; *cap_add* and *tmpfs* then say what it may beside and what is kept in memory.
+    """
+    quiet = {} if "network" in options else {"network_mode": "none"}
+    options = {**quiet, "detach": True, "labels": {LABEL: "host"}, **options}
     if systemd:
         v2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
         cgroups = {"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw" if v2 else "ro"}}
         options |= {
             # Units with a file system of their own need mounts that propagate; the engine makes them private.
             "command": ["sh", "-c", "mount --make-rshared / && exec /sbin/init " + LEGACY],
-            "cap_add": ["SYS_ADMIN", "SYS_PTRACE"],
+            "cap_add": ["SYS_ADMIN", "SYS_PTRACE", *options.get("cap_add", ())],
             "environment": {"container": "docker"},
             "stop_signal": "SIGRTMIN+3",
-            "tmpfs": {"/run": "exec", "/run/lock": "", "/tmp": "exec"},
+            "tmpfs": {"/run": "exec", "/run/lock": "", "/tmp": "exec", **options.get("tmpfs", {})},
             "volumes": {**cgroups, **options.get("volumes", {})},
             **({"cgroupns": "host"} if v2 else {}),
         }
