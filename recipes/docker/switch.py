@@ -4,10 +4,11 @@
     python3 switch.py             the version of this folder, whose image is loaded
     python3 switch.py --back      the version that ran before, whose container is started again
 
-The two run as blue and green, each on a port of its own; haproxy leads to one of them. The new one gets no request before it has
-said three times that it is well and of the wanted version; the old one is stopped when its last request is answered. When anything
-goes wrong the new one is stopped again, and nobody has noticed. Exit codes: 0 done, 1 failed and everything is as it was.
-Standard library only; the values are in switch.json.
+The two run as blue and green, each on a port of its own; haproxy leads to one of them. The new one gets no request
+before it has said three times that it is well and of the wanted version; the old one is stopped when its last request
+is answered. When anything goes wrong the new one is stopped again, and nobody has noticed.
+
+Exit codes: 0 done, 1 failed and everything is as it was. Standard library only; the values are in switch.json.
 """
 
 import argparse
@@ -24,7 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 OTHER = {"blue": "green", "green": "blue"}
 
 
-class Failed(Exception):
+class SwitchError(Exception):
     """The new version cannot take over."""
 
 
@@ -41,7 +42,7 @@ class Balancer:
             connection.sendall(line.encode() + b"\n")
             answer = b"".join(iter(lambda: connection.recv(1 << 16), b"")).decode().strip()
         if line.startswith("set") and answer:
-            raise Failed(f"haproxy: {answer}")
+            raise SwitchError(f"haproxy: {answer}")
         return answer
 
     def set(self, server, state):
@@ -62,23 +63,23 @@ def until(happens, seconds, what):
     end = time.monotonic() + seconds
     while not happens():
         if time.monotonic() > end:
-            raise Failed(what)
+            raise SwitchError(what)
         time.sleep(0.1)
 
 
 def systemctl(*words, check=True):
     done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
     if check and done.returncode:
-        raise Failed(f"systemctl {' '.join(words)}: {done.stderr.strip()}")
+        raise SwitchError(f"systemctl {' '.join(words)}: {done.stderr.strip()}")
     return done.returncode == 0
 
 
 def image(wanted):
-    """The name by which this engine has the image: its configuration's digest, or with containerd's store its manifest's."""
+    """How this engine calls the image: by its configuration's digest, or with containerd's store by its manifest's."""
     for one in wanted:
         if subprocess.run(["docker", "image", "inspect", one], capture_output=True, check=False).returncode == 0:
             return one
-    raise Failed(f"the image is not loaded: docker load --input {settings['file']}")
+    raise SwitchError(f"the image is not loaded: docker load --input {settings['file']}")
 
 
 def read(colour):
@@ -94,15 +95,18 @@ def switch(live, colour, version):
     balancer.set(colour, "maint")
     port = settings["ports"][colour]
     try:
+        systemctl("reset-failed", f"{unit}@{colour}.service", check=False)  # a version that crashed used up its starts
         systemctl("restart", f"{unit}@{colour}.service")
         well, told = health.wait(f"http://127.0.0.1:{port}{settings['health']}", version, options.timeout)
         if not well:
-            raise Failed(told)
+            raise SwitchError(told)
         balancer.set(colour, "ready")
         until(lambda: balancer.takes(colour), 30, f"haproxy does not find {colour} well")
-    except Failed:
+    except SwitchError:
         balancer.set(colour, "maint")
-        subprocess.run(["journalctl", "--no-pager", "--lines=20", f"--unit={unit}@{colour}"], stdout=sys.stderr, check=False)
+        subprocess.run(
+            ["journalctl", "--no-pager", "--lines=20", f"--unit={unit}@{colour}"], stdout=sys.stderr, check=False
+        )
         systemctl("stop", f"{unit}@{colour}.service", check=False)
         raise
     systemctl("enable", f"{unit}@{colour}.service")
@@ -111,7 +115,7 @@ def switch(live, colour, version):
         balancer.set(live, "drain")
         try:
             until(lambda: balancer.show(live, "scur") == "0", options.drain, "")
-        except Failed:
+        except SwitchError:
             print(f"{live} still had requests after {options.drain} s", file=sys.stderr)
         systemctl("disable", f"{unit}@{live}.service", check=False)
         systemctl("stop", f"{unit}@{live}.service")
@@ -125,7 +129,7 @@ def main():
     if options.back:
         version = read(colour).get("VERSION")
         if not version:
-            raise Failed("no version ran before this one")
+            raise SwitchError("no version ran before this one")
     else:
         version = settings["version"]
         facts = {"IMAGE": image(settings["images"]), "PORT": settings["ports"][colour], "VERSION": version}
@@ -152,5 +156,5 @@ if __name__ == "__main__":
     folder = pathlib.Path("/etc") / unit
     try:
         main()
-    except (Failed, OSError) as error:
+    except (SwitchError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -48,7 +48,7 @@ migrate() {
         *Complete*) return ;; # of this very version: what is done once is done
         *Failed*) kube delete job "$job" --wait ;;
     esac
-    apply =migration
+    apply '=migration'
     end=$(($(date +%s) + timeout))
     while :; do
         case $(migration) in
@@ -80,7 +80,7 @@ back() {
 apply ' notin (application,migration)'
 @migrate@
 before=$(revision)
-apply =application
+apply '=application'
 kube rollout status "deployment/$name" --timeout="${timeout}s" || back "$name @version@ did not get well within $timeout s"
 if [ $# -gt 0 ]; then
     "$@" || back "the acceptance said no: $*"

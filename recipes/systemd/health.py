@@ -2,8 +2,8 @@
 
     python3 health.py URL VERSION [SECONDS]
 
-Ends with 0 after three good answers in a row, with 1 when there were none in time. An answer is good when its status is 200 and it
-says the version: as "version" in JSON, or in the header X-Release. Standard library only.
+Ends with 0 after three good answers in a row, with 1 when there were none in time. An answer is good when its status is
+200 and it says the version: as "version" in JSON, or in the header X-Release. Standard library only.
 """
 
 import contextlib

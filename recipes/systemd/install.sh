@@ -4,7 +4,8 @@
 #   sh install.sh DIR       the folder of the release @version@
 #   sh install.sh --back    to the version that was there before
 #
-# Exit codes: 0 done; 1 failed, everything as it was before; 2 usage; 4 a file is not the one that was signed; 5 something is missing here.
+# TIMEOUT is in how many seconds it has to be well (60).
+# Exit codes: 0 done; 1 failed, everything as before; 2 usage; 4 a file is not the one that was signed; 5 something is missing here.
 set -eu
 
 name=@name@
@@ -38,7 +39,8 @@ start() {
     for unit in "$base/releases/$1/units/"*; do
         systemctl --quiet enable "$(basename "$unit")"
     done
-    systemctl restart "$name.service" && "$(cat "$base/releases/$1/interpreter")" -I "$here/health.py" "$url" "$1"
+    systemctl reset-failed "$name.service" 2>/dev/null || true # a version that crashed used up the starts that it had
+    systemctl restart "$name.service" && "$(cat "$base/releases/$1/interpreter")" -I "$here/health.py" "$url" "$1" "${TIMEOUT:-60}"
 }
 
 # switch VERSION: starts it, or what ran before when it is not well.
@@ -61,9 +63,11 @@ switch() {
 
 # Finds the artifact for this host, and compares it with the digest in the signed manifest.
 choose() {
+    # shellcheck disable=SC1091  # the host's
     . /etc/os-release
     row=$(grep "^${ID:-} ${VERSION_ID:-} $(dpkg --print-architecture) " "$here/artifacts") \
         || fail 5 "the release has nothing for ${ID:-} ${VERSION_ID:-} $(dpkg --print-architecture)" "it has: $(cut -d ' ' -f 1-3 "$here/artifacts" | tr '\n' ';')"
+    # shellcheck disable=SC2086  # its words
     set -- "$1" $row
     interpreter=$5 sha256=$6 file=$1/$7
     command -v "$interpreter" >/dev/null || fail 5 "$interpreter is not on this host" "apt install $(basename "$interpreter")"

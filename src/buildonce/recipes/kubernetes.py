@@ -37,7 +37,7 @@ def render(subject: Subject) -> Mapping[str, str]:
         "name": name,
         "version": subject.version,
         "label": _slug(subject.manifest.version.oci),
-        "job": _slug(f"{name}-migrate-{subject.manifest.version.oci}".lower()),
+        "job": _slug(f"{name}-migrate-{subject.manifest.version.oci}".lower().replace(".", "-")),
         "repository": _repository(subject),
         "digest": image.digest,
         "user": str(units.USER),
