@@ -51,8 +51,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="host.pyz", description=__doc__)
     parser.add_argument("step", choices=sorted(STEPS))
     parser.add_argument("--name", required=True, help="the service")
-    parser.add_argument("--plan", default="", help="file with the plan, - for standard input, or base64:TEXT")
-    parser.add_argument("--deployment", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--plan", default="", help="file with the plan, - for standard input; else that on the host")
+    parser.add_argument("--plan-json", default="", metavar="BASE64", help="the plan itself")
+    parser.add_argument("--deployment", default="", help="do nothing for another one")
     parser.add_argument("--break-lock", action="store_true", help="although another deployment has the lock")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the link may break; the step comes to its end
@@ -93,19 +94,21 @@ def _facts(options: argparse.Namespace) -> steps.Facts:
         raise Refused("only root can do this", "become root: sudo, or become: true")
     lone = record.alone(place, LATE if step in ("guard", "boot", "rollback") else SOON)
     with nullcontext() if step in READS else lone:
-        source = options.plan or str(place.plan)
-        plan = plans.read(source) if options.plan or (step not in PLANLESS and place.plan.exists()) else _any(place)
+        plan = _plan(options, place)
         if plan and plan.name != place.name:
             raise Refused(f"the plan is for {plan.name}, not for {place.name}")
-        return STEPS[step](steps.Job(place, plan, options.plan, options.deployment, options.break_lock))
+        foreign = bool(options.plan or options.plan_json)
+        return STEPS[step](steps.Job(place, plan, foreign, options.deployment, options.break_lock))
 
 
-def _any(place: record.Place) -> plans.Plan | None:
-    """The present plan, for steps that can do without."""
-    try:
-        return plans.read(str(place.plan))
-    except Refused:
-        return None
+def _plan(options: argparse.Namespace, place: record.Place) -> plans.Plan | None:
+    if options.plan_json:
+        return plans.decoded(options.plan_json)
+    if options.plan:
+        return plans.read(options.plan)
+    if options.step in PLANLESS or not place.plan.exists():
+        return None  # what is needed to go back was written down before
+    return plans.read(str(place.plan))
 
 
 if __name__ == "__main__":

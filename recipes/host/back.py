@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import forms
 import guard
 import health
-import lease
 import migration
 import pool
 import record
@@ -34,26 +33,23 @@ def rollback(job: Job, by: str = "rollback") -> Facts:
     place, state, waits = job.place, record.state(job.place), record.pending(job.place)
     if waits is None:
         return _unchanged(state)
-    if state.confirmed(waits.deployment):  # cut off between the two
+    if state.confirmed(waits):  # cut off between the two
         steps.conclude(place)
         return _unchanged(state)
-    if by == "guard" and job.deployment not in ("", waits.deployment):
+    if job.deployment not in ("", waits.deployment):
         return _unchanged(state)
-    foreign = by == "rollback" and job.plan is not None and job.plan.deployment != waits.deployment
-    if foreign and not job.by_force and not lease.free(place, job.given.deployment):
-        raise steps.busy(waits)
     if by != "guard":
         guard.stop(place)
     try:
         version = _remove(place, waits) if waits.old is None else _restore(place, waits)
     except Refused as error:
-        record.remember(place, state.told("rollback_failed", _old(waits), waits.deployment, by))
+        record.remember(place, state.told("rollback_failed", _old(waits), waits, by))
         record.expect(place, replace(waits, touched=True, failed=True))
         problem = error.problem
         raise Refused(
             f"the roll back failed: {problem.message}", problem.hint, kind=problem.kind, state="rollback_failed"
         ) from error
-    new = replace(state, current=waits.old).told("rolled_back", version, waits.deployment, by)
+    new = replace(state, current=waits.old).told("rolled_back", version, waits, by)
     record.remember(place, new)
     steps.conclude(place)
     if waits.old is None:
@@ -82,7 +78,7 @@ def _restore(place: Place, waits: Pending) -> str:
         try:
             unit.stop(place)
             forms.install(place, settings, old, new)
-            unit.start(place)
+            unit.start(place, settings.units)
             health.wait(place, settings.service, settings.check, old.version)
             break
         except Refused:

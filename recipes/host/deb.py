@@ -151,14 +151,14 @@ def _locked(path: Path) -> bool:
 
 @contextlib.contextmanager
 def bound(place: Place, file: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """The package's files aside, and what lets a transient unit see them where they will be."""
+    """The package's files aside, and the lines of a unit that sees them where they will be."""
     venv = f"opt/venvs/{place.name}"
     with record.aside(place.home, "unpacked") as folder:
         unpack(file, folder)
         point = place.root / venv
         made = [one for one in (point, point.parent) if not one.exists()]
         try:
-            yield folder, (f"--property=BindReadOnlyPaths={folder / venv}:/{venv}",)
+            yield folder, (f"BindReadOnlyPaths={folder / venv}:/{venv}",)
         finally:
             for one in made:
                 with contextlib.suppress(OSError):

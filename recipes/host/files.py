@@ -32,8 +32,8 @@ def link(place: Place) -> Path:
 def program(place: Place, entry: Entry, words: tuple[str, ...]) -> tuple[str, ...]:
     """The command line for a command of the project."""
     base = folder(place, entry.version)
-    if entry.format == "pex":
-        return (str(base / f"{place.name}.pex"), *words[1:])  # it runs one command, the project's
+    if entry.format == "pex":  # it runs the one command that it was made with; this names any
+        return ("/usr/bin/env", f"PEX_SCRIPT={words[0]}", str(base / f"{place.name}.pex"), *words[1:])
     return (str(base / "venv/bin" / words[0]), *words[1:])
 
 

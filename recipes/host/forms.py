@@ -42,7 +42,10 @@ def install(place: Place, plan: Plan, entry: Entry, instead: Plan | None, timeou
         image.prepare(plan.engine, entry, file)
     else:
         files.install(place, entry, file)
-    unit.remove(place, set(instead.units if instead else ()) - set(plan.units))
+    gone = set(instead.units if instead else ()) - set(plan.units)
+    for path in sorted(gone):
+        shell.run("systemctl", "disable", path.rpartition("/")[2], quiet=True)
+    unit.remove(place, gone)
     unit.write(place, plan.units)
     unit.apply(plan.units)
     os.sync()
@@ -59,7 +62,8 @@ def installed(place: Place, plan: Plan, entry: Entry) -> bool:
 
 def remove(place: Place, plan: Plan, entry: Entry) -> None:
     """Take *entry* away, with its units: there was nothing before it."""
-    shell.run("systemctl", "disable", unit.name(place))
+    for one in (unit.socket(place), unit.name(place)):
+        shell.run("systemctl", "disable", one, quiet=True)
     if entry.format == "deb":
         deb.hold(place.name, held=False)
         deb.remove(place)

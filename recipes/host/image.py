@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
-import record
 import shell
 from problems import VERIFICATION, Refused
 
@@ -58,46 +58,24 @@ def remove(engine: str, entry: Entry) -> None:
         shell.run(engine, "image", "rm", _bare(entry))
 
 
-def run(place: Place, plan: Plan, entry: Entry, words: tuple[str, ...], timeout: float) -> shell.Done:
-    """Run a command of the project in a container of its own that reaches what the service reaches."""
-    service, container = plan.service, f"release-migrate-{place.name}"
-    shell.run(plan.engine, "rm", "--force", container)
-    variables = [f"--env={key}={value}" for key, value in sorted(service.environment.items())]
-    settings = place.root / "etc" / place.name / "env"
-    if settings.is_file():
-        with record.aside(place.home, "environment") as made:
-            path = made / "env"
-            record.write(path, environment(settings.read_text("utf-8")).encode(), mode=0o600)
-            return _run(plan, entry, words, (*variables, f"--env-file={path}"), timeout)
-    return _run(plan, entry, words, tuple(variables), timeout)
+def migration(service: str, name: str, entry: Entry, words: tuple[str, ...]) -> str:
+    """The unit *service* with a container of its own, beside the one that runs, that does *words* and ends.
 
-
-def _run(plan: Plan, entry: Entry, words: tuple[str, ...], options: tuple[str, ...], timeout: float) -> shell.Done:
-    container = f"release-migrate-{plan.name}"
-    done = shell.run(
-        *(plan.engine, "run", "--rm", f"--name={container}", "--pull=never", "--network=host"),
-        *("--cap-drop=ALL", "--security-opt=no-new-privileges", *options),
-        *(f"--volume={one}:{one}" for one in plan.service.writable),
-        *(f"--entrypoint={words[0]}", _bare(entry), *words[1:]),
-        timeout=timeout,
-    )
-    if not done.ok:
-        shell.run(plan.engine, "rm", "--force", container)
-    return done
-
-
-def environment(text: str) -> str:
-    """A file as systemd reads it (EnvironmentFile= in systemd.exec(5)), for an engine, to which quotes are values."""
-    lines = []
-    for line in text.replace("\\\n", "").splitlines():
-        key, equals, value = line.strip().partition("=")
-        if not equals or key.startswith(("#", ";")):
-            continue
-        value = value.strip()
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-            value = value[1:-1]
-        lines.append(f"{key.strip()}={value}\n")
-    return "".join(lines)
+    Also its folder below /run is its own; no port is published.
+    """
+    job = f"{name}-migrate"
+    text = service.replace("\\\n", " ")
+    text = re.sub(rf"(?m)^RuntimeDirectory={name}$", f"RuntimeDirectory={job}", text)
+    text = re.sub(rf"(?<=/run/){name}(?=[/\s]|$)", job, text, flags=re.MULTILINE)
+    text = re.sub(rf"(\srm --force|\s--name|\sstop -t \d+) {name}(?=\s|$)", rf"\1 {job}", text, flags=re.MULTILINE)
+    lines = text.splitlines()
+    at = next((n for n, line in enumerate(lines) if line.startswith("ExecStart=") and _bare(entry) in line), -1)
+    if at < 0:
+        raise Refused(f"the unit of {name} does not run the image {entry.image}")
+    before, image, _ = re.split(rf"(\S*{_bare(entry)})", lines[at])
+    program = f"--entrypoint /opt/venvs/{name}/bin/{words[0]}"
+    lines[at] = f"{re.sub(' --publish +[^ ]+', '', before).rstrip()} {program} {' '.join((image, *words[1:]))}"
+    return "\n".join(lines) + "\n"
 
 
 def _bare(entry: Entry) -> str:

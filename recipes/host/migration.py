@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from record import Entry, Place
 
 # What is the service's own affair; the rest of its section holds for the migration, too.
-_OWN = re.compile(
-    r"(Exec\w+|Type|Restart\w*|RemainAfterExit|PIDFile|BusName|NotifyAccess|WatchdogSec|Sockets|Timeout\w+|RuntimeMaxSec|"
-    r"Standard(Input|Output|Error)|OOMPolicy|FileDescriptorStoreMax|RuntimeDirectoryPreserve|KillMode|SuccessExitStatus)\s*="
+_SHARED = (
+    r"Type|Restart\w*|RemainAfterExit|PIDFile|BusName|NotifyAccess|WatchdogSec|Sockets|Timeout\w+|RuntimeMaxSec|"
+    r"Standard(Input|Output|Error)|OOMPolicy|FileDescriptorStoreMax|RuntimeDirectoryPreserve|KillMode|SuccessExitStatus"
 )
+_OWN = re.compile(rf"({_SHARED}|Exec\w+)\s*=")
+_CLIENT = re.compile(rf"({_SHARED}|ExecStop|ExecReload)\s*=")  # of a container, which the other commands are about
 
 
 def name(place: Place) -> str:
@@ -39,10 +41,8 @@ def run(place: Place, plan: Plan, entry: Entry, timeout: float) -> str:
     """The tail of what it printed. Raises :class:`Refused` when it failed."""
     words = plan.service.migrate
     if entry.format == "oci":
-        done = image.run(place, plan, entry, words, timeout)
-        if not done.ok:
-            raise Refused(f"the migration to {entry.version} failed", done.tail, output=done.tail)
-        return done.tail
+        job = image.migration(_service(place, plan.units), place.name, entry, words)
+        return _run(place, once(job, (), timeout, _said(place), own=_CLIENT), timeout, entry)
     if entry.format == "deb":
         with deb.bound(place, pool.require(place, entry)) as (folder, properties):
             units = {
@@ -52,12 +52,14 @@ def run(place: Place, plan: Plan, entry: Entry, timeout: float) -> str:
             }
             _user(place, list((folder / "usr/lib/sysusers.d").glob("*.conf")))
             venv = f"/opt/venvs/{place.name}/bin/"
-            return _run(place, units, (venv + words[0], *words[1:]), properties, timeout, entry)
+            lines = (*properties, *command(venv + words[0], *words[1:]))
+            return _run(place, once(_service(place, units), lines, timeout, _said(place)), timeout, entry)
     with record.aside(place.home, "users") as made:
         for number, text in enumerate(text for path, text in plan.units.items() if path.startswith("etc/sysusers.d/")):
             (made / f"{number}.conf").write_text(text, "utf-8")
         _user(place, sorted(made.iterdir()))
-    return _run(place, plan.units, files.program(place, entry, words), (), timeout, entry)
+    lines = command(*files.program(place, entry, words))
+    return _run(place, once(_service(place, plan.units), lines, timeout, _said(place)), timeout, entry)
 
 
 def stop(place: Place) -> None:
@@ -65,47 +67,51 @@ def stop(place: Place) -> None:
     shell.run("systemctl", "stop", name(place))
 
 
-def text(service: str, command: Iterable[str], properties: Iterable[str], timeout: float, said: Path) -> str:
-    """The unit *service* as one that runs *command* once; *said* is where its output goes."""
-    lines = ["[Unit]", "Description=Migration before a release is switched to", "[Service]", *section(service)]
-    quoted = " ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in command)
-    lines += [
-        *("Type=oneshot", f"ExecStart={quoted.replace('%', '%%').replace('$', '$$')}", f"TimeoutStartSec={timeout:g}"),
-        *(f"StandardOutput=append:{said}", "StandardError=inherit", "RuntimeDirectoryPreserve=yes"),
-        *(one.removeprefix("--property=") for one in properties),
-    ]
-    return "\n".join(lines) + "\n"
+def command(*words: str) -> tuple[str, ...]:
+    """The lines of a unit that run *words* once."""
+    quoted = " ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in words)
+    # The folder below /run is that of the service, which may be running.
+    return f"ExecStart={quoted.replace('%', '%%').replace('$', '$$')}", "RuntimeDirectoryPreserve=yes"
 
 
-def section(service: str) -> list[str]:
+def once(service: str, more: Iterable[str], timeout: float, said: Path, own: re.Pattern[str] = _OWN) -> str:
+    """The unit *service* as one that is run once; *said* is where its output goes."""
+    lines = ["[Unit]", "Description=Migration before a release is switched to", "[Service]", "Type=oneshot"]
+    lines += [*section(service, own), *more, f"TimeoutStartSec={timeout:g}"]
+    return "\n".join([*lines, f"StandardOutput=append:{said}", "StandardError=inherit", ""])
+
+
+def section(service: str, own: re.Pattern[str] = _OWN) -> list[str]:
     """The lines of a unit's [Service] that hold for another command as well."""
     found, inside = [], False
     for line in service.replace("\\\n", " ").splitlines():
         if line.startswith("["):
             inside = line.strip() == "[Service]"
-        elif inside and line.strip() and line[:1] not in "#;" and not _OWN.match(line):
+        elif inside and line.strip() and line[:1] not in "#;" and not own.match(line):
             found.append(line)
     return found
 
 
-def _run(
-    place: Place,
-    units: dict[str, str],
-    command: tuple[str, ...],
-    properties: tuple[str, ...],
-    timeout: float,
-    entry: Entry,
-) -> str:
-    service = next((text for path, text in units.items() if path.endswith(f"/{unit.name(place)}")), "")
-    if not service:
-        raise Refused(f"{entry.file} has no {unit.name(place)}: nobody can tell how to run its migration")
-    path, said = place.root / "run/systemd/system" / name(place), place.go.with_name(f"{place.name}.migration")
+def _service(place: Place, units: dict[str, str]) -> str:
+    """The service's own unit among *units*."""
+    for path, found in units.items():
+        if path.endswith(f"/{unit.name(place)}"):
+            return found
+    raise Refused(f"there is no {unit.name(place)}: nobody can tell how to run the migration")
+
+
+def _said(place: Place) -> Path:
+    return place.go.with_name(f"{place.name}.migration")
+
+
+def _run(place: Place, job: str, timeout: float, entry: Entry) -> str:
+    path, said = place.root / "run/systemd/system" / name(place), _said(place)
     said.parent.mkdir(parents=True, exist_ok=True)
     said.unlink(missing_ok=True)
-    record.write(path, text(service, command, properties, timeout, said).encode())
+    record.write(path, job.encode())
     try:
         unit.reload()
-        shell.run("systemctl", "reset-failed", name(place))
+        shell.run("systemctl", "reset-failed", name(place), quiet=True)
         done = shell.run("systemctl", "start", name(place), timeout=timeout + 30)
         output = said.read_text("utf-8", errors="replace") if said.is_file() else ""
         tail = "\n".join(output.strip().splitlines()[-shell.TAIL :])

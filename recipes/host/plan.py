@@ -44,6 +44,7 @@ class Artifact:
     architecture: str
     interpreter: str
     size: int
+    units: dict[str, str]  # beside those of the plan
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Plan:
     signed: bool
     apt: Repository | None
     service: Service
-    units: dict[str, str]
+    common: dict[str, str]
     engine: str
     check: Check
     guard: float
@@ -101,6 +102,12 @@ class Plan:
     floor: str
     downgrade: str
     data: dict[str, Any]  # as it came
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit files for this host, by path from the root."""
+        artifact = self.artifact()
+        return {**self.common, **(artifact.units if artifact else {})}
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -119,19 +126,21 @@ class Plan:
 
 
 def read(source: str) -> Plan:
-    """The plan in a file, on standard input (``-``), or in the word itself (``base64:…``)."""
+    """The plan in a file; ``-`` is standard input."""
     try:
-        if source == "-":
-            data = sys.stdin.buffer.read()
-        elif source.startswith("base64:"):
-            data = base64.b64decode(source[7:], validate=True)
-        else:
-            data = Path(source).read_bytes()
-        return of(json.loads(data))
+        return of(json.loads(sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()))
     except OSError as error:
         raise Refused(f"the plan cannot be read: {error}") from error
     except ValueError as error:
         raise Refused(f"the plan is not a JSON document: {error}") from error
+
+
+def decoded(text: str) -> Plan:
+    """The plan in a word of a command line: JSON in base64."""
+    try:
+        return of(json.loads(base64.b64decode(text, validate=True)))
+    except ValueError as error:
+        raise Refused(f"the plan is not a JSON document in base64: {error}") from error
 
 
 def of(fields: Any) -> Plan:
@@ -153,7 +162,7 @@ def of(fields: Any) -> Plan:
         signed=at.kind("signed", bool),
         apt=Repository(*(apt.text(key, _LINE) for key in ("uri", "suite", "component"))) if apt else None,
         service=_service(at.fields("service")),
-        units={_unit(path): text for path, text in at.texts("units").items()},
+        common=_units(at),
         engine=at.one_of("engine", "", "docker", "podman"),
         check=Check(
             check.number("timeout"),
@@ -243,6 +252,7 @@ def _artifact(at: _Fields) -> Artifact:
         architecture=at.text("architecture", _WORD),
         interpreter=at.text("interpreter", re.compile(r"(/[\w.+-]+)+")),
         size=int(at.number("size")),
+        units=_units(at) if "units" in at.data else {},
     )
 
 
@@ -259,6 +269,10 @@ def _service(at: _Fields) -> Service:
         environment=environment,
         writable=tuple(str(one) for one in at.kind("writable", list)),
     )
+
+
+def _units(at: _Fields) -> dict[str, str]:
+    return {_unit(path): text for path, text in at.texts("units").items()}
 
 
 def _unit(path: str) -> str:

@@ -105,6 +105,7 @@ class Pending:
     old: Entry | None  # "from" in the file
     armed: float
     due: float
+    mode: str = "deploy"
     touched: bool = False  # the service was stopped, or more
     failed: bool = False  # it was tried to go back, in vain
 
@@ -118,14 +119,17 @@ class State:
     earlier: tuple[Entry, ...] = ()  # before previous, the last one first
     history: tuple[dict[str, Any], ...] = ()
 
-    def told(self, event: str, version: str, deployment: str, by: str) -> State:
-        """The same with one more line of history."""
-        line = {"at": int(time.time()), "event": event, "version": version, "deployment": deployment, "by": by}
-        return replace(self, history=(*self.history, line)[-HISTORY:])
+    def told(self, event: str, version: str, waits: Pending, by: str) -> State:
+        """The same with one more line of history: what became of *waits*."""
+        line = {"at": int(time.time()), "event": event, "version": version, "deployment": waits.deployment, "by": by}
+        return replace(self, history=(*self.history, {**line, "armed": waits.armed})[-HISTORY:])
 
-    def confirmed(self, deployment: str) -> bool:
-        """Whether *deployment* came to its good end."""
-        return any(line["event"] == "confirmed" and line["deployment"] == deployment for line in self.history)
+    def confirmed(self, waits: Pending) -> bool:
+        """Whether *waits* came to its good end: a deployment can be armed twice, forward and back."""
+        return any(
+            (line["event"], line["deployment"], line.get("armed")) == ("confirmed", waits.deployment, waits.armed)
+            for line in self.history
+        )
 
     def after(self, entry: Entry, mode: str) -> State:
         """With *entry* as what runs; going back forgets what lay between."""

@@ -53,18 +53,19 @@ def run(
     timeout: float = LONG,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
-    text: str = "",
+    quiet: bool = False,
 ) -> Done:
-    """Run a program to its end, *text* being its input. It has a session of its own: a link to the controller that
-    breaks takes nothing away from it.
+    """Run a program to its end. It has a session of its own: a link to the controller that breaks takes nothing away
+    from it.
     """
-    print("+", *argv, file=sys.stderr, flush=True)
+    if not quiet:
+        print("+", *argv, file=sys.stderr, flush=True)
     # Neither a pipe, which a daemon that a maintainer script started would keep open, nor a file: the disk may be full.
     output = os.memfd_create("output")
     try:
         process = subprocess.Popen(
             argv,
-            stdin=subprocess.PIPE if text else subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**ENVIRONMENT, **(environment or {})},
@@ -74,13 +75,10 @@ def run(
     except OSError as error:
         os.close(output)
         return Done(argv, 127, str(error))
-    if process.stdin:
-        with process.stdin as stream:
-            stream.write(text.encode())
     code = _wait(process, timeout)
     said = os.pread(output, os.fstat(output).st_size, 0).decode(errors="replace")
     os.close(output)
-    if code:
+    if code and not quiet:
         print(said.rstrip(), f"({argv[0]} ended with {code})", sep="\n", file=sys.stderr, flush=True)
     return Done(argv, code, said)
 

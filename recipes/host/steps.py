@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apt
@@ -40,21 +39,26 @@ class Job:
 
     place: Place
     plan: Plan | None  # the present one; the way back needs none
-    source: str = ""  # where the plan came from
-    deployment: str = ""  # the guard's: it acts for no other
+    foreign: bool = False  # the plan is not the one that lies on the host
+    deployment: str = ""  # the one that is meant, when it is said
     by_force: bool = False
 
     @property
     def given(self) -> Plan:
         if self.plan is None:
             raise Refused(f"{self.place.plan} is missing: there is nothing to be done", "name the plan with --plan")
+        if self.deployment not in ("", self.plan.deployment):
+            raise Refused(
+                f"the plan on this host is that of the deployment {self.plan.deployment}, not of {self.deployment}",
+                "somebody else has begun to deploy here: see status",
+            )
         return self.plan
 
 
 def lock(job: Job) -> Facts:
     """Take the lock; a plan that came from elsewhere becomes the host's, now that it is the only one."""
     lease.take(job.place, job.given, by_force=job.by_force)
-    if job.source and Path(job.source) != job.place.plan:
+    if job.foreign:
         record.save(job.place.plan, job.given.data)
     return {"changed": True}
 
@@ -139,7 +143,7 @@ def arm(job: Job) -> Facts:
     place, plan = job.place, job.given
     lease.take(place, plan)
     state, waits = record.state(place), record.pending(place)
-    if waits and waits.deployment != plan.deployment and not waits.failed:
+    if waits and (waits.deployment, waits.mode) != (plan.deployment, plan.mode) and not waits.failed:
         raise busy(waits)
     entry, old = wanted(job, state), waits.old if waits else state.current
     pool.require(place, entry)
@@ -149,9 +153,9 @@ def arm(job: Job) -> Facts:
     now = time.time()
     due = now + plan.guard
     guard.start(place, plan.deployment, plan.guard)
-    touched = bool(waits and waits.touched)
     unit.shield(place, entry.format)
-    record.expect(place, Pending(plan.deployment, entry, old, armed=now, due=due, touched=touched))
+    touched = bool(waits and waits.touched)
+    record.expect(place, Pending(plan.deployment, entry, old, now, due, mode=plan.mode, touched=touched))
     return {"changed": True, "target": entry.version, "previous": old.version if old else "", "due": due}
 
 
@@ -176,7 +180,7 @@ def switch(job: Job) -> Facts:
     record.expect(place, replace(waits, touched=True))
     unit.stop(place)
     forms.install(place, settings, waits.to, old, timeout=max(waits.due - time.time(), 30))
-    unit.start(place)
+    unit.start(place, settings.units)
     return {"changed": True, "version": waits.to.version}
 
 
@@ -194,15 +198,17 @@ def confirm(job: Job) -> Facts:
     """The new version stays. From the moment the state is written nothing brings the old one back."""
     place, plan, state = job.place, job.given, record.state(job.place)
     waits = record.pending(place)
-    if waits is None and state.confirmed(plan.deployment) and state.current:
-        return {"changed": False, "version": state.current.version}
+    end = state.history[-1] if state.history else {}
+    done = (end.get("event"), end.get("deployment"), end.get("by")) == ("confirmed", plan.deployment, plan.mode)
+    if waits is None and done:
+        return {"changed": False, "version": end["version"]}
     waits = mine(job)
     settings = pool.settings(place, waits.to)
     if not forms.installed(place, settings, waits.to):
         raise Refused(f"{place.name} {waits.to.version} is not what is installed", "nothing is confirmed")
     if not health.ask(settings.service).good(waits.to.version):
         raise Refused(f"{place.name} {waits.to.version} is not well any more", "nothing is confirmed")
-    new = state.after(waits.to, plan.mode).told("confirmed", waits.to.version, plan.deployment, plan.mode)
+    new = state.after(waits.to, plan.mode).told("confirmed", waits.to.version, waits, plan.mode)
     record.remember(place, new)
     conclude(place)
     if waits.to.format == "deb":
@@ -210,7 +216,7 @@ def confirm(job: Job) -> Facts:
     for gone in tidy(place, new, plan.keep):
         print("forgot", gone)
     back = record.state(place)
-    if record.pending(place) or not back.confirmed(plan.deployment) or back.current != waits.to:
+    if record.pending(place) or not back.confirmed(waits) or back.current != waits.to:
         raise Refused("what was confirmed cannot be read back", f"look into {place.home}")
     return {"changed": True, "version": waits.to.version, "previous": back.previous.version if back.previous else ""}
 
@@ -252,7 +258,7 @@ def wanted(job: Job, state: State) -> Entry:
     trail = [one for one in (state.previous, *state.earlier) if one]
     named = [one for one in trail if plan.version in ("", one.version)]
     waits = record.pending(place)
-    if waits and waits.deployment == plan.deployment:
+    if waits and (waits.deployment, waits.mode) == (plan.deployment, plan.mode):
         return waits.to
     if not named:
         what = f"{plan.name} {plan.version} is" if plan.version else "no version before the present one is"
@@ -265,7 +271,7 @@ def mine(job: Job) -> Pending:
     waits = record.pending(job.place)
     if waits is None:
         raise Refused("nothing is pending on this host: it was not armed, or it has gone back already", "see status")
-    if waits.deployment != job.given.deployment:
+    if (waits.deployment, waits.mode) != (job.given.deployment, job.given.mode):
         raise busy(waits)
     lease.take(job.place, job.given)
     return waits

@@ -52,6 +52,10 @@ def name(place: Place) -> str:
     return f"{place.name}.service"
 
 
+def socket(place: Place) -> str:
+    return f"{place.name}.socket"
+
+
 def shield(place: Place, form: str) -> None:
     """Write the drop-in and the boot unit; the service as it runs is not touched."""
     place.go.parent.mkdir(parents=True, exist_ok=True)
@@ -103,26 +107,30 @@ def reload() -> None:
 def stop(place: Place) -> None:
     """Stop it; nothing starts it until :func:`start`."""
     place.go.unlink(missing_ok=True)
-    found = show(place, "LoadState", "ActiveState")
-    if found["LoadState"] != "not-found" or found["ActiveState"] != "inactive":
-        shell.run("systemctl", "stop", name(place))
+    # Its socket first: a connection would start the service again.
+    for one in (socket(place), name(place)):
+        if show(place, "LoadState", "ActiveState", of=one) != {"LoadState": "not-found", "ActiveState": "inactive"}:
+            shell.run("systemctl", "stop", one)
 
 
-def start(place: Place) -> None:
-    """Enable and start it. Raises :class:`Refused` with what it said."""
+def start(place: Place, units: Mapping[str, str]) -> None:
+    """Enable and start it, its socket first when it has one. Raises :class:`Refused` with what it said."""
     place.go.parent.mkdir(parents=True, exist_ok=True)
     place.go.touch()
     reload()
-    shell.run("systemctl", "reset-failed", name(place))
-    shell.must("systemctl", "enable", name(place), why=f"{place.name} cannot be enabled")
-    done = shell.run("systemctl", "start", name(place))
-    if not done.ok:
-        raise Refused(f"{place.name} does not start", journal(place) or done.tail)
+    has_socket = any(path.endswith(f"/{socket(place)}") for path in units)
+    for one in [socket(place)] * has_socket + [name(place)]:
+        shell.run("systemctl", "reset-failed", one)
+        shell.must("systemctl", "enable", one, why=f"{one} cannot be enabled")
+        done = shell.run("systemctl", "start", one)
+        if not done.ok:
+            raise Refused(f"{one} does not start", journal(place) or done.tail)
 
 
-def show(place: Place, *properties: str) -> dict[str, str]:
-    """What systemd knows of the service."""
-    said = shell.run("systemctl", "show", f"--property={','.join(properties)}", name(place)).output
+def show(place: Place, *properties: str, of: str = "") -> dict[str, str]:
+    """What systemd knows of the service, or of the unit *of*."""
+    argv = ("systemctl", "show", f"--property={','.join(properties)}", of or name(place))
+    said = shell.run(*argv, quiet=True).output
     found = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
     return {one: found.get(one, "") for one in properties}
 

@@ -7,54 +7,31 @@ import json
 import tarfile
 import threading
 import uuid
-import zipfile
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from buildonce import hostprogram, units
+from buildonce.service import Service
+from buildonce.units import Facts
 from tests.integration import hosts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
+    from buildonce.environments import Form
     from tests.integration.beats import Beats
     from tests.integration.hosts import Host
 
-__all__ = ["CHECK", "FILES", "HOME", "STEPS", "Answer", "Machine", "program", "units"]
+__all__ = ["CHECK", "FILES", "HOME", "STEPS", "Answer", "Machine", "packed"]
 
-PROGRAM: Final = Path(__file__).resolve().parents[2] / "recipes/host"
 HOME: Final = "/var/lib/release/beat"
 # What a parcel has of a release, beside the artifact.
 FILES: Final = ("SHA256SUMS", "SHA256SUMS.asc", "release.json")
 STEPS: Final = ("lock", "stage", "arm", "migrate", "switch", "check", "confirm", "unlock")
 CHECK: Final = {"timeout": 8, "successes": 2, "interval": 0.1, "settle": 0.2}
 
-SERVICE: Final = """\
-[Unit]
-Description=beat
-
-[Service]
-Type=exec
-ExecStart={command}
-User=beat
-Group=beat
-Environment=PEX_ROOT=/var/cache/beat/pex
-EnvironmentFile=-/etc/beat/env
-StateDirectory=beat
-CacheDirectory=beat
-WorkingDirectory=/var/lib/beat
-Restart=on-failure
-RestartSec=1
-NoNewPrivileges=yes
-ProtectSystem=strict
-
-[Install]
-WantedBy=multi-user.target
-"""
-COMMANDS: Final = {
-    "pex": "/opt/beat/current/beat.pex serve",
-    "wheelhouse": "/opt/beat/current/venv/bin/beat serve",
-}
+SETTINGS: Final = Service(command="beat serve", port=8000, migrate="beat migrate")
 
 
 @dataclass(frozen=True)
@@ -74,24 +51,6 @@ class Answer:
         return "\n".join(f"{one['message']}\n{one['hint']}" for one in self.facts["problems"])
 
 
-def program(into: Path) -> Path:
-    """The host program as one file."""
-    with zipfile.ZipFile(into / "host.pyz", "w", zipfile.ZIP_DEFLATED) as packed:
-        for path in sorted(PROGRAM.rglob("*.py")):
-            packed.writestr(zipfile.ZipInfo(path.relative_to(PROGRAM).as_posix()), path.read_bytes())
-    return into / "host.pyz"
-
-
-def units(form: str) -> dict[str, str]:
-    """The unit files that a plan for *form* brings."""
-    if form not in COMMANDS:
-        return {}
-    return {
-        "/etc/systemd/system/beat.service": SERVICE.format(command=COMMANDS[form]),
-        "/etc/sysusers.d/beat.conf": "u beat - beat /var/lib/beat\n",
-    }
-
-
 @dataclass
 class Machine:
     """The host, and what somebody who deploys knows."""
@@ -104,7 +63,8 @@ class Machine:
 
     def prepare(self) -> None:
         """Bring the host program and the certificate."""
-        self.host.put(program(self.folder), HOME)
+        hostprogram.write(self.folder / "host.pyz")
+        self.host.put(self.folder / "host.pyz", HOME)
         certificate = self.folder / "beat.gpg"
         certificate.write_bytes(self.beats.key.with_suffix(".gpg").read_bytes())
         self.host.put(certificate, "/etc/release/keys")
@@ -132,7 +92,7 @@ class Machine:
                 "environment": {},
                 "writable": [],
             },
-            "units": units(self.form),
+            "units": {},
             "engine": "",
             "check": CHECK,
             "guard": 120,
@@ -155,6 +115,7 @@ class Machine:
             "codename": "bookworm",
             "architecture": "amd64",
             "interpreter": "/usr/bin/python3.11",
+            "units": dict(units.files(SETTINGS, Facts(name="beat"), cast("Form", self.form))),
         }
 
     def bring(self, plan: Mapping[str, Any], parcel: bytes = b"") -> None:
@@ -256,7 +217,9 @@ class Machine:
 
     def goes_back_to(self, version: str, seconds: float = 60) -> None:
         """Wait until nothing is pending any more, then see that *version* runs."""
-        hosts.until(lambda: not self.host.succeeds("test", "-e", f"{HOME}/pending.json"), seconds=seconds, told=self.log)
+        hosts.until(
+            lambda: not self.host.succeeds("test", "-e", f"{HOME}/pending.json"), seconds=seconds, told=self.log
+        )
         hosts.until(lambda: not self.host.succeeds("pgrep", "-f", "host.pyz"), told=self.log)
         self.runs(version)
 
