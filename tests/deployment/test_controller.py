@@ -78,7 +78,7 @@ class Script:
             "prepare": [event(host, "lock"), event(host, "stage")],
             "deploy": [event(host, step, version="2.0") for step in ("arm", "switch", "check", "confirm")],
             "rollback": [event(host, step, version="1.0") for step in ("arm", "switch", "check", "confirm")],
-            "status": [event(host, "status", current="1.0", healthy=True, pending=False)],
+            "status": [event(host, "status", current={"version": "1.0"}, healthy=True, pending=False)],
         }.get(playbook, [])
 
     @property

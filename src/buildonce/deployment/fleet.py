@@ -130,7 +130,7 @@ class Fleet:
                 continue
             if event.result.get("pending"):
                 continue  # it has not gone back yet
-            one.after = str(event.result.get("current") or "")
+            one.after = str((event.result.get("current") or {}).get("version", ""))
             if event.result.get("healthy"):
                 one.state = "rolled_back" if one.after == one.before else "confirmed"
 
