@@ -16,6 +16,7 @@ if test -e /bin/systemctl; then
     systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
         systemd-tmpfiles-clean.timer console-getty.service getty.target systemd-logind.service dev-hugepages.mount \
         sys-fs-fuse-connections.mount systemd-udevd.service
+    test ! -e /usr/sbin/sshd || systemctl --quiet disable ssh # started for a deployment, with keys of its own
 fi
 rm -rf /usr/sbin/policy-rc.d /var/cache/release /var/log/*.log /var/log/apt /etc/ssh/ssh_host_*
 : >/etc/machine-id

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from buildonce.cli.keys import home
 from buildonce.cli.means import open_means
 from buildonce.cli.options import Common, common, trusting
 
@@ -42,11 +43,13 @@ def command(
     A version, the folder of a release, or the newest that was built here. It takes the place of the version that runs;
     what its needs keep stays. `release down` removes all of it.
     """
+    from platformdirs import user_state_path
+
     from buildonce import local
 
-    wish = local.Wish(what=what, form=form, name=name, port=port or 0)
+    wish = local.Wish(what=what, form=form, name=name, port=port or 0, keys=keys)
     with open_means(options, keys) as means:
-        running = local.up(options.root, wish, means)
+        running = local.up(options.root, wish, means, home=home(), state=user_state_path("buildonce"))
     if options.json:
         click.echo(json.dumps(asdict(running), indent=2))
     else:

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Final
 
 from buildonce import project as projects
 from buildonce.errors import ConfigurationError, ReleaseError
-from buildonce.local import choosing, gate, needs
+from buildonce.local import choosing, gate, hosted, needs
 from buildonce.local.given import LOADED, VERSION, Given
 from buildonce.local.image import Image
 from buildonce.needs import APPLICATION, filled
 from buildonce.system import images, services
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from buildonce.config import Service
-    from buildonce.local.choosing import Chosen, Form
+    from buildonce.local.choosing import Form
     from buildonce.local.given import Runs
     from buildonce.project import Project
     from buildonce.publishers import Means
@@ -42,6 +42,7 @@ class Wish:
     form: Form | None = None
     name: str = ""  # of the environment; "": as the release
     port: int = 0  # on 127.0.0.1; 0: the one it had, or any that is free
+    keys: tuple[Path, ...] = ()  # public keys to trust; without any those of this user
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,8 +60,10 @@ class Running:
     containers: Mapping[str, str] = field(default_factory=dict)  # role → name
 
 
-def up(root: Path, wish: Wish, means: Means) -> Running:
+def up(root: Path, wish: Wish, means: Means, *, home: Path, state: Path) -> Running:
     """Start what *wish* names of the project in *root*, in the place of what runs there.
+
+    The user's keys are in *home*; logs are kept below *state*.
 
     When it does not become healthy, or is interrupted, what this made is removed and what ran before runs again.
     """
@@ -74,8 +77,21 @@ def up(root: Path, wish: Wish, means: Means) -> Running:
         form: Runs | None = None
         try:
             place.connect()
-            given = _given(project, service, chosen, place, means)
-            form = Image(given)
+            facts = needs.start(project, chosen.target, place, means.system)
+            settings = project.settings.up
+            given = Given(
+                project=project,
+                service=service,
+                chosen=chosen,
+                place=place,
+                means=means,
+                keys=wish.keys,
+                home=home,
+                state=state,
+                environment=filled(settings.environment, facts),
+                credentials=filled({key: settings.credentials[key] for key in service.credentials}, facts),
+            )
+            form = Image(given) if chosen.form == "oci" else hosted.Hosted(given)
             return _started(given, form, wish)
         except BaseException:
             place.remove_all(run=run)
@@ -119,32 +135,19 @@ def _service(project: Project) -> Service:
     return found
 
 
-def _given(project: Project, service: Service, chosen: Chosen, place: Services, means: Means) -> Given:
-    """With what the application needs running."""
-    facts = needs.start(project, chosen.target, place, means.system)
-    settings = project.settings.up
-    return Given(
-        project=project,
-        service=service,
-        chosen=chosen,
-        place=place,
-        means=means,
-        environment=filled(settings.environment, facts),
-        credentials=filled({key: settings.credentials[key] for key in service.credentials}, facts),
-    )
-
-
 def _started(given: Given, form: Runs, wish: Wish) -> Running:
     place, chosen = given.place, given.chosen
     base = form.prepare()
-    with _replacing(place, form) as before:
+    running = [one for one in place.containers() if one.role in _REPLACED]
+    previous = _version(place, running, given.project.name)
+    port = wish.port or next((gate.published(one) for one in running if one.role == gate.ROLE), 0)
+    with _replacing(place, form, running):
         given.means.system.progress.step(f"start {given.project.name} {chosen.version}")
         found = form.start()
-        opened = _open(given, form, found, base, wish.port or _port(before))
-    current = next((one for one in before if VERSION in one.facts), None)
-    if current and LOADED in current.facts and current.image != found.image:
-        images.remove(current.image)
-    port = given.service.port
+        opened = _open(given, form, found, base, port)
+    for one in running:
+        if LOADED in one.facts and one.image != found.image:
+            images.remove(one.image)
     return Running(
         environment=place.name,
         name=given.project.name,
@@ -152,8 +155,8 @@ def _started(given: Given, form: Runs, wish: Wish) -> Running:
         form=chosen.form,
         file=chosen.artifact.file,
         sha256=chosen.artifact.sha256,
-        url=f"http://127.0.0.1:{opened.ports[port]}" if opened and port else "",
-        previous=current.facts[VERSION] if current else "",
+        url=f"http://127.0.0.1:{gate.published(opened)}" if opened else "",
+        previous=previous,
         containers={one.role: one.name for one in place.containers()},
     )
 
@@ -171,10 +174,9 @@ def _open(given: Given, form: Runs, found: Found, base: str, published: int) -> 
         gate.settle(alive)
         return None
     interpreter = str(given.chosen.target.interpreter)
-    opened = gate.open_gate(given.place, base, interpreter, service.port, published=published)
+    opened = gate.open_gate(given.place, base, interpreter, service.port, at=published)
     given.means.system.progress.step(f"wait for {given.chosen.version} at {service.health}")
     expected = gate.Expected(
-        port=service.port,
         health=service.health,
         version=given.chosen.version,
         timeout=given.project.settings.up.timeout,
@@ -188,15 +190,14 @@ def _open(given: Given, form: Runs, found: Found, base: str, published: int) -> 
 
 
 @contextlib.contextmanager
-def _replacing(place: Services, form: Runs) -> Iterator[list[Found]]:
+def _replacing(place: Services, form: Runs, running: Sequence[Found]) -> Iterator[None]:
     """What runs is stopped, not removed, until the new version is healthy; and runs again when that does not happen."""
-    running = [one for one in place.containers() if one.role in _REPLACED]
     stays = {one.id for one in running if one.role == APPLICATION and form.keeps(one)}
     before = [one for one in running if one.id not in stays]
     try:
         for one in before:
             place.stop(one, role=f"{_BEFORE}{one.role}")
-        yield running
+        yield
     except BaseException:
         _recover(place)
         raise
@@ -215,8 +216,12 @@ def _recover(place: Services) -> None:
             place.resume(one, role=own)
 
 
-def _port(before: list[Found]) -> int:
-    return next((port for one in before if one.role == gate.ROLE for port in one.ports.values()), 0)
+def _version(place: Services, running: Sequence[Found], name: str) -> str:
+    """Of the application that runs, or ran until it was stopped; "" for none."""
+    for one in running:
+        if one.role == APPLICATION:
+            return one.facts.get(VERSION) or hosted.version(place, one, name)
+    return ""
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from buildonce.errors import BuildError, ReleaseError
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from buildonce.system.services import Found, Services
 
-__all__ = ["ROLE", "Expected", "await_health", "open_gate", "settle"]
+__all__ = ["ROLE", "Expected", "await_health", "open_gate", "published", "settle"]
 
 ROLE: Final = "gate"
 
+_INSIDE: Final = 20000  # the gate's own port: one that everybody may listen on
+_NOBODY: Final = "65534:65534"
 _SUCCESSES: Final = 3  # in a row
 _INTERVAL: Final = 0.3  # seconds
 _PAUSE: Final = 0.5
@@ -34,29 +36,37 @@ _SETTLES: Final = 10  # intervals
 class Expected:
     """What the application has to answer."""
 
-    port: int
     health: str
     version: str
     timeout: float
 
 
-def open_gate(services: Services, image: str, interpreter: str, port: int, *, published: int = 0) -> Found:
-    """Hand 127.0.0.1:*published* (0: any free port) on to the application's *port*.
+def open_gate(services: Services, image: str, interpreter: str, port: int, *, at: int = 0, role: str = ROLE) -> Found:
+    """Hand 127.0.0.1:*at* (0: any free port) on to the application's *port*.
 
     *image* has the *interpreter*.
     """
-    return services.start(
-        Service(
-            role=ROLE,
-            image=image,
-            aliases=(ROLE,),
-            entrypoint=(interpreter, "-I", "-S", "-c", _script()),
-            command=("forward", str(port), APPLICATION, str(port)),
-            ports={port: published},
-            user="65534:65534",
-            strict=True,
-        )
+    gate = Service(
+        role=role,
+        image=image,
+        aliases=(role,),
+        entrypoint=(interpreter, "-I", "-S", "-c", _script()),
+        command=("forward", str(_INSIDE), APPLICATION, str(port)),
+        ports={_INSIDE: at},
+        user=_NOBODY,
+        strict=True,
     )
+    found = services.start(gate)
+    if at:
+        return found
+    # The engine chooses a new port at every start: the one that it chose now is to stay.
+    services.remove(found)
+    return services.start(replace(gate, ports={_INSIDE: published(found)}))
+
+
+def published(opened: Found) -> int:
+    """The port of 127.0.0.1 that a gate listens on; 0 for one that does not run."""
+    return opened.ports.get(_INSIDE, 0)
 
 
 def await_health(
@@ -89,7 +99,7 @@ def settle(alive: Callable[[], None]) -> None:
 
 
 def _ask(services: Services, gate: Found, interpreter: str, expected: Expected) -> tuple[bool, str]:
-    url = f"http://127.0.0.1:{expected.port}{expected.health}"
+    url = f"http://127.0.0.1:{_INSIDE}{expected.health}"
     said = services.execute(gate, interpreter, "-I", "-S", "-c", _script(), "ask", url)
     if said.code:
         raise BuildError("the gate of the environment does not work", log=said.output)

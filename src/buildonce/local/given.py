@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from buildonce.config import Service
     from buildonce.local.choosing import Chosen
@@ -31,6 +32,9 @@ class Given:
     chosen: Chosen
     place: Services
     means: Means
+    keys: tuple[Path, ...]  # public keys to trust; without any those of this user, in *home*
+    home: Path
+    state: Path  # where logs are kept
     environment: Mapping[str, str]  # with the facts of what it needs
     credentials: Mapping[str, str]
 
