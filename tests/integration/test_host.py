@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration import hosts, machines
-from tests.integration.machines import HOME
+from tests.integration import hosts, stepwise
+from tests.integration.stepwise import HOME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.integration.beats import Beats
-    from tests.integration.machines import Machine
+    from tests.integration.stepwise import Machine
 
 # Fails, while the files of version 1.1.0 are there, what the maintainer scripts of every version call.
 SYSUSERS = """\
@@ -34,7 +34,7 @@ exec /usr/bin/systemd-sysusers "$@"
 
 @pytest.fixture(scope="module")
 def deb(beats: Beats, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with machines.running(beats, "deb", tmp_path_factory.mktemp("host") / "deb") as machine:
+    with stepwise.running(beats, "deb", tmp_path_factory.mktemp("host") / "deb") as machine:
         yield machine
 
 
@@ -48,7 +48,7 @@ def machine(deb: Machine) -> Machine:
 @pytest.mark.parametrize("form", ["deb", "pex", "wheelhouse"])
 def test_a_life(form: str, beats: Beats, tmp_path: Path) -> None:
     """First install, the same again, upgrade, a bad version and back, back to the version before, and once more."""
-    with machines.running(beats, form, tmp_path / form) as machine:
+    with stepwise.running(beats, form, tmp_path / form) as machine:
         first = machine.plan("1.0.0")
         assert machine.preflight(first)["problems"] == []
         assert not machine.host.succeeds("ls", f"{HOME}/plan.json")
@@ -83,7 +83,7 @@ def test_a_life(form: str, beats: Beats, tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["deb", "wheelhouse"])
 def test_nothing_was_there(form: str, beats: Beats, tmp_path: Path) -> None:
     """A first install that goes wrong leaves no service, no unit and no pending deployment; the next one succeeds."""
-    with machines.running(beats, form, tmp_path / form) as machine:
+    with stepwise.running(beats, form, tmp_path / form) as machine:
         assert machine.steps(machine.plan("1.2.0"), until="check").code == 1
         back = machine.step("rollback")
         assert (back["state"], back["version"]) == ("rolled_back", "")
@@ -161,7 +161,7 @@ def test_disk_full(folder: str, machine: Machine) -> None:
 @pytest.mark.parametrize("form", ["deb", "pex"])
 def test_nobody_confirms(form: str, beats: Beats, tmp_path: Path) -> None:
     """The controller is gone when the new version, a good one, runs: when its time is over the old one is back."""
-    with machines.running(beats, form, tmp_path / form) as machine:
+    with stepwise.running(beats, form, tmp_path / form) as machine:
         machine.deploy("1.0.0")
         assert machine.steps(machine.plan("1.1.0", guard=8), until="switch").code == 0
         machine.goes_back_to("1.0.0")
