@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import io
 import json
 import tarfile
@@ -16,14 +18,19 @@ from buildonce.units import Facts
 from tests.integration import hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from buildonce.environments import Form
     from tests.integration.beats import Beats
     from tests.integration.hosts import Host
 
-__all__ = ["CHECK", "FILES", "HOME", "STEPS", "Answer", "Machine", "packed"]
+__all__ = ["CHECK", "FILES", "HOME", "IMAGE", "STEPS", "Answer", "Machine", "packed", "running"]
+
+IMAGE: Final = hosts.Image(
+    name="host-program",
+    packages=("systemd", "systemd-sysv", "dbus", "python3.11", "python3", "gpgv", "procps"),
+)
 
 HOME: Final = "/var/lib/release/beat"
 # What a parcel has of a release, beside the artifact.
@@ -63,6 +70,7 @@ class Machine:
 
     def prepare(self) -> None:
         """Bring the host program and the certificate."""
+        assert self.beats["1.0.0"].version == "1.0.0"  # the first release makes the key
         hostprogram.write(self.folder / "host.pyz")
         self.host.put(self.folder / "host.pyz", HOME)
         certificate = self.folder / "beat.gpg"
@@ -143,6 +151,22 @@ class Machine:
         assert answer["step"] == name
         assert answer["ok"] is (code == 0), lines
         return answer
+
+    def preflight(self, plan: Mapping[str, Any]) -> Answer:
+        """What preflight finds; the plan is not on the host."""
+        return self.step("preflight", "--plan-json", base64.b64encode(json.dumps(plan).encode()).decode())
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file that can be run."""
+        self.host.run("sh", "-euc", 'printf "%s" "$2" >"$1"; chmod 755 "$1"', "-", path, text)
+
+    def started(self) -> str:
+        """When the service was started; another one after a restart."""
+        return self.host.run("systemctl", "show", "--property=MainPID,ActiveEnterTimestampMonotonic", "beat")
+
+    def migrations(self) -> list[str]:
+        """The versions that the data were brought to."""
+        return self.host.run("cat", "/var/lib/beat/migrations").split()
 
     def steps(self, plan: Mapping[str, Any], *, until: str = "unlock", parcel: bytes = b"") -> Answer:
         """All steps to *until*, which alone may fail; its answer."""
@@ -246,6 +270,16 @@ class Machine:
         thread = threading.Thread(target=self.host.container.exec_run, args=(command,))
         thread.start()
         return thread
+
+
+@contextlib.contextmanager
+def running(beats: Beats, form: str, folder: Path, **options: Any) -> Iterator[Machine]:
+    """Such a host, for releases in one form; *folder* is its own."""
+    folder.mkdir()
+    with hosts.running(IMAGE.tag(), systemd=True, **options) as host:
+        machine = Machine(host, beats, form, folder)
+        machine.prepare()
+        yield machine
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:
