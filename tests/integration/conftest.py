@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tests.integration.beats import Beats
     from tests.integration.hosts import Host
+    from tests.integration.load import Count
     from tests.lock.index import Index
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -38,6 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.integration)
 
 
+LOADED = "requests during a deployment"
 VARIED = "builds under a row of the variation matrix"
 
 
@@ -47,9 +49,20 @@ def tally(record_property: Callable[[str, object], None]) -> Callable[[str, dict
     return lambda project, row, artifacts: record_property(VARIED, [project, row, artifacts])
 
 
+@pytest.fixture
+def users(record_property: Callable[[str, object], None]) -> Callable[[str, Count], None]:
+    """Hears what users saw meanwhile, and of what."""
+    return lambda what, count: record_property(LOADED, f"{what}: {count}")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How much of the variation matrix this run went through, whatever process did."""
+    """How much of the variation matrix this run went through, and what users saw, whatever process did."""
     passed = terminalreporter.getreports("passed")
+    loads = [value for report in passed for name, value in report.user_properties if name == LOADED]
+    if loads:
+        terminalreporter.section("load")
+        for line in sorted(loads):
+            terminalreporter.write_line(line)
     builds = [value for report in passed for name, value in report.user_properties if name == VARIED]
     if not builds:
         return

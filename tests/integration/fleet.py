@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import docker
 
-from tests.integration import databases, hosts
+from tests.integration import databases, hosts, machines
+from tests.integration.machines import BALANCER, DOCKER, IMAGE, PODMAN, Engine, Node
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BALANCER", "DOCKER", "IMAGE", "PODMAN", "SOCKET", "Engine", "Fleet", "Node", "running"]
 
-_REACHED: Final = ("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "procps", "iproute2")
-IMAGE: Final = hosts.Image(name="fleet-host", packages=(*_REACHED, "python3", "python3.11", "gpgv"))
-BALANCER: Final = hosts.Image(name="fleet-balancer", packages=(*_REACHED, "python3", "haproxy"))
 SOCKET: Final = "/run/haproxy/admin.sock"
 
 HAPROXY: Final = """\
@@ -59,81 +55,6 @@ backend {backend}
 {servers}
 """
 
-# The engine drops what leaves the network, and yet shows a way out, and a name server, on which programs hang.
-ALONE: Final = """
-ip route del default
-echo nameserver 127.0.0.1 >/etc/resolv.conf
-"""
-
-# Users: one that may do all by sudo, one that may not.
-PREPARE: Final = """
-rm -f /etc/ssh/ssh_host_*
-ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
-for user in root ops poor; do
-    [ $user = root ] || useradd --create-home --shell /bin/sh $user
-    home=$(getent passwd $user | cut -d: -f6)
-    install -d -m 700 -o $user -g $user $home/.ssh
-    echo "$1" >$home/.ssh/authorized_keys
-    chown $user:$user $home/.ssh/authorized_keys
-done
-if [ -d /etc/containers ]; then
-    printf '[containers]\\ndefault_sysctls = []\\n' >/etc/containers/containers.conf
-    # Ports are published by a switch of the kernel.
-    unit=/etc/systemd/system/switches.service
-    printf '[Service]\\nType=oneshot\\nExecStart=mount -o remount,rw /proc/sys\\n' >$unit
-    printf '[Install]\\nWantedBy=sysinit.target\\n' >>$unit
-    systemctl -q enable --now switches
-fi
-echo 'ops ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ops
-systemctl restart ssh
-cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Engine:
-    """A host that can run containers: what its image is made of, and what the container that it is may do."""
-
-    image: hosts.Image
-    options: Mapping[str, Any]
-
-
-def _engine(name: str, *packages: str, kept: str, **options: Any) -> Engine:
-    """A host with an engine that keeps its images below *kept*: on a disk of its own, as layers need one."""
-    return Engine(
-        image=hosts.Image(name=f"fleet-{name}", packages=(*IMAGE.packages, *packages)),
-        options={
-            "cap_add": ["ALL"],
-            "cap_drop": ["SYS_RESOURCE"],
-            "security_opt": ["seccomp=unconfined"],
-            "volumes": {"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"}},
-            "mounts": [docker.types.Mount(target=kept, source=None, type="volume")],
-            **options,
-        },
-    )
-
-
-DOCKER: Final = _engine("docker", "docker.io", "iptables", kept="/var/lib/docker")
-PODMAN: Final = _engine(
-    *("podman", "podman", "runc"),
-    kept="/var/lib/containers",
-    ulimits=[docker.types.Ulimit(name=name, soft=1024, hard=1024) for name in ("nofile", "nproc")],
-)
-
-
-@dataclass(frozen=True)
-class Node(hosts.Host):
-    """A host of the fleet."""
-
-    name: str = ""
-    ip: str = ""
-
-    def reachable(self) -> bool:
-        """Whether its sshd says hello."""
-        with contextlib.suppress(OSError), socket.create_connection((self.ip, 22), timeout=2) as connection:
-            return connection.recv(4) == b"SSH-"
-        return False
-
 
 @dataclass(frozen=True)
 class Fleet:
@@ -145,7 +66,6 @@ class Fleet:
     hosts: Mapping[str, Node]
     backend: str
     database: databases.Server | None = None
-    _cut: set[str] = field(default_factory=set)
 
     @property
     def balancer(self) -> Node:
@@ -168,7 +88,6 @@ class Fleet:
             *("-F", "/dev/null", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"),
             *("-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={self.folder}/known_hosts"),
             *("-o", "ConnectTimeout=5", "-o", "ServerAliveInterval=3", "-o", "ServerAliveCountMax=2"),
-            *("-o", f"ControlPath={self.folder}/%C"),
         )
 
     def inventory_of(
@@ -177,17 +96,19 @@ class Fleet:
         """An inventory of the application's hosts *names* (all when none is named) for somebody who comes as *user*.
         *more* hosts, by name, have the address that is given.
         """
+        place = Path(tempfile.mkdtemp(dir=self.folder, prefix="inventory-")) / "hosts.ini"
+        # Who comes with another key must not go over the connection that this one opened.
+        ssh = " ".join((*self.ssh, "-o", f"ControlPath={place.parent}/%C"))
         chosen = {name: self.hosts[name].ip for name in names or self.hosts} | dict(more or {})
         others = {name: node.ip for name, node in self.nodes.items() if name == "lb"}
         lines = ["[app]", *(f"{name} ansible_host={ip}" for name, ip in chosen.items())]
         lines += ["", "[balancer]", *(f"{name} ansible_host={ip}" for name, ip in others.items())]
         lines += [
             *("", "[all:vars]", f"ansible_user={user}", f"ansible_ssh_private_key_file={key or self.key}"),
-            f'ansible_ssh_common_args="{" ".join(self.ssh)}"',
+            f'ansible_ssh_common_args="{ssh}"',
             "ansible_python_interpreter=/usr/bin/python3",
             *(["ansible_become=true"] if user != "root" else []),
         ]
-        place = Path(tempfile.mkdtemp(dir=self.folder, prefix="inventory-")) / "hosts.ini"
         place.write_text("\n".join(lines) + "\n")
         return place
 
@@ -199,14 +120,12 @@ class Fleet:
     def cut(self, name: str) -> None:
         """Take the cable out."""
         self.network.disconnect(self.nodes[name].container, force=True)
-        self._cut.add(name)
 
     def join(self, name: str) -> None:
         """Put it back in; the address is the same."""
         node = self.nodes[name]
         self.network.connect(node.container, ipv4_address=node.ip)
-        node.sh(ALONE)
-        self._cut.discard(name)
+        node.settle()
         hosts.until(node.reachable, told=node.told)
 
     def pause(self, name: str) -> None:
@@ -237,7 +156,7 @@ class Fleet:
         """Start it again, until ssh answers; its units may still be starting."""
         node = self.nodes[name]
         node.container.start()
-        node.sh(ALONE)
+        node.settle()
         hosts.until(node.reachable, told=node.told)
 
     def power_cut(self, name: str) -> None:
@@ -245,10 +164,19 @@ class Fleet:
         self.power_off(name)
         self.power_on(name)
 
+    def hang_up(self) -> None:
+        """End the connections that ssh keeps for the next command."""
+        for place in self.folder.glob("inventory-*/*"):
+            if place.is_socket():
+                subprocess.run(["ssh", "-O", "exit", "-S", place, "fleet"], check=False, capture_output=True)
+
     def servers(self) -> Mapping[str, str]:
         """What the balancer thinks of each host: UP, DOWN, DRAIN…"""
-        rows = [row.split(",") for row in self.ask_balancer("show stat").splitlines()]
-        return {row[1]: row[17] for row in rows if row[0] == self.backend and row[1] in self.hosts}
+        return {name: self._row(name)[17] for name in self.hosts}
+
+    def _row(self, name: str) -> list[str]:
+        rows = (row.split(",") for row in self.ask_balancer("show stat").splitlines())
+        return next(row for row in rows if row[:2] == [self.backend, name])
 
     def ask_balancer(self, command: str) -> str:
         """What haproxy answers to a *command* on its socket."""
@@ -258,6 +186,16 @@ class Fleet:
         )
         return self.balancer.run("/usr/bin/python3", "-c", script, SOCKET, command)
 
+    def drain(self, name: str) -> None:
+        """Let the balancer send no more to the host; until nothing runs there."""
+        self.ask_balancer(f"set server {self.backend}/{name} state drain")
+        hosts.until(lambda: self._row(name)[4] == "0")
+
+    def ready(self, name: str) -> None:
+        """Let it send again; until it finds the host healthy."""
+        self.ask_balancer(f"set server {self.backend}/{name} state ready")
+        hosts.until(lambda: self.servers()[name] == "UP")
+
     def web(self, folder: Path, *, port: int = 8080) -> str:
         """Serve a copy of *folder* to the fleet, over HTTP; answers the URL. Once more: what is there now."""
         place = f"/srv/web-{port}"
@@ -265,26 +203,10 @@ class Fleet:
         shown = self.balancer.put(folder, f"{place}.new")
         self.balancer.sh(f"mkdir -p {place}; rm -rf {place}/site; mv {shown} {place}/site; rm -r {place}.new")
         serve = f"/usr/bin/python3 -m http.server --directory {place}/site {port}"
-        self.balancer.sh(
-            f"systemctl is-active -q web-{port} && systemctl stop web-{port}; systemd-run -q --unit=web-{port} {serve}"
-        )
+        self.balancer.sh(f"systemctl stop web-{port} 2>/dev/null || true; systemd-run -q --unit=web-{port} {serve}")
         url = f"http://{self.balancer.ip}:{port}"
         hosts.until(lambda: self.balancer.succeeds("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}"))
         return url
-
-
-def _network(client: docker.DockerClient) -> Network:
-    """A network with addresses to give: those that the engine finds free, as it says by making one."""
-    while True:
-        name = f"buildonce-test-{secrets.token_hex(6)}"
-        tried = client.networks.create(name, internal=True, labels={hosts.LABEL: "network"})
-        tried.reload()
-        subnet = tried.attrs["IPAM"]["Config"][0]["Subnet"]
-        tried.remove()
-        pool = docker.types.IPAMPool(subnet=subnet)
-        ipam = docker.types.IPAMConfig(pool_configs=[pool])
-        with contextlib.suppress(docker.errors.APIError):  # another process has just taken them
-            return client.networks.create(name, internal=True, labels={hosts.LABEL: "network"}, ipam=ipam)
 
 
 def _folder() -> Path:
@@ -292,22 +214,6 @@ def _folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="fleet-"))
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "fleet", "-f", folder / "key"], check=True)
     return folder
-
-
-@contextlib.contextmanager
-def _node(name: str, image: hosts.Image, network: Network, ip: str, **options: Any) -> Iterator[Node]:
-    """A host in the network."""
-    place = network.client.api.create_endpoint_config(ipv4_address=ip, aliases=[name])
-    settings = {"network": network.name, "networking_config": {network.name: place}, "hostname": name, **options}
-    settings["cap_add"] = [*settings.get("cap_add", ()), "NET_ADMIN"]
-    with hosts.running(image.tag(), systemd=True, **settings) as host:
-        node = Node(host.container, host.python, name, ip)
-        try:
-            yield node
-        finally:
-            node.container.reload()
-            if node.container.status == "paused":
-                node.container.unpause()
 
 
 @contextlib.contextmanager
@@ -331,10 +237,11 @@ def running(
     images |= dict.fromkeys(others, IMAGE) | ({"lb": BALANCER} if balancer else {})
     given = {**{name: one.options for name, one in (engines or {}).items()}, **(options or {})}
     folder = _folder()
+    key = (folder / "key.pub").read_text().strip()
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         client = stack.enter_context(hosts.engine())
-        network = _network(client)
+        network = machines.network(client)
         stack.callback(network.remove)
         addresses = ipaddress.ip_network(network.attrs["IPAM"]["Config"][0]["Subnet"]).hosts()
         next(addresses)  # the engine's own
@@ -342,25 +249,22 @@ def running(
         lock = threading.Lock()
 
         def start(name: str) -> Node:
-            made = _node(name, images[name], network, free[name], **given.get(name, {}))
+            made = machines.running(name, images[name], network, free[name], key, **given.get(name, {}))
             node = made.__enter__()
             with lock:
                 stack.push(made.__exit__)
-            node.sh(ALONE)
-            said = node.run("sh", "-euc", PREPARE, "-", (folder / "key.pub").read_text().strip())
-            with lock, (folder / "known_hosts").open("a") as known:
-                known.write(f"{node.ip} {said}")
             return node
 
         for image in dict.fromkeys(images.values()):
             image.tag()
         with ThreadPoolExecutor(4) as pool:
             nodes = {node.name: node for node in pool.map(start, images)}
+        (folder / "known_hosts").write_text("".join(node.identity() for node in nodes.values()))
         server = stack.enter_context(databases.running(network, free["db"])) if database else None
         fleet = Fleet(folder, network, nodes, {name: nodes[name] for name in apps}, backend, server)
         if balancer:
             _balance(fleet)
-        stack.callback(_hang_up, folder)
+        stack.callback(fleet.hang_up)
         for node in nodes.values():
             hosts.until(node.reachable, told=node.told)
         yield fleet
@@ -372,10 +276,3 @@ def _balance(fleet: Fleet) -> None:
     text = HAPROXY.format(socket=SOCKET, backend=fleet.backend, servers=servers)
     fleet.balancer.run("sh", "-euc", 'printf "%s" "$1" >/etc/haproxy/haproxy.cfg', "-", text)
     fleet.balancer.sh("systemctl restart haproxy")
-
-
-def _hang_up(folder: Path) -> None:
-    """End the connections that ssh keeps for the next command."""
-    for place in folder.glob("*"):
-        if place.is_socket():
-            subprocess.run(["ssh", "-O", "exit", "-S", place, "fleet"], check=False, capture_output=True)
