@@ -70,6 +70,8 @@ def until(happens, seconds, what):
 def systemctl(*words, check=True):
     done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
     if check and done.returncode:
+        journal = ["journalctl", "--no-pager", "--lines=20", f"--unit={words[-1]}"]
+        subprocess.run(journal, stdout=sys.stderr, check=False)
         raise SwitchError(f"systemctl {' '.join(words)}: {done.stderr.strip()}")
     return done.returncode == 0
 
@@ -130,17 +132,23 @@ def main():
         version = read(colour).get("VERSION")
         if not version:
             raise SwitchError("no version ran before this one")
+        switch(live, colour, version)
     else:
         version = settings["version"]
         facts = {"IMAGE": image(settings["images"]), "PORT": settings["ports"][colour], "VERSION": version}
         if live and read(live).get("IMAGE") == facts["IMAGE"] and systemctl("is-active", f"{unit}@{live}", check=False):
             print(f"{settings['name']} {version} runs already, as {live}")
             return
+        before = (folder / f"{colour}.env").read_text() if read(colour) else ""
         folder.mkdir(exist_ok=True)
         (folder / f"{colour}.env").write_text("".join(f"{key}={value}\n" for key, value in facts.items()))
-        if settings["migrate"]:
-            systemctl("start", f"{unit}-migrate@{colour}.service")
-    switch(live, colour, version)
+        try:
+            if settings["migrate"]:
+                systemctl("start", f"{unit}-migrate@{colour}.service")
+            switch(live, colour, version)
+        except SwitchError:
+            (folder / f"{colour}.env").write_text(before)  # the way back stays the one there was
+            raise
     print(f"{settings['name']} {version} runs as {colour}" + (f", {live} is stopped" if live else ""))
 
 

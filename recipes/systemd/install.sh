@@ -98,8 +98,8 @@ if [ "$(at current)" = @version@ ] && "$interpreter" -I "$here/health.py" "$url"
     echo "$name @version@ runs already"
     exit
 fi
-install -m 0644 "$here/sysusers.conf" "/etc/sysusers.d/$name.conf"
-install -m 0644 "$here/tmpfiles.conf" "/etc/tmpfiles.d/$name.conf"
+install -D -m 0644 "$here/sysusers.conf" "/etc/sysusers.d/$name.conf"
+install -D -m 0644 "$here/tmpfiles.conf" "/etc/tmpfiles.d/$name.conf"
 systemd-sysusers "/etc/sysusers.d/$name.conf"
 systemd-tmpfiles --create "/etc/tmpfiles.d/$name.conf"
 stage

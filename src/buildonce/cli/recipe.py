@@ -75,7 +75,7 @@ def command(
         written = write(members, options.root / out)
     if options.json:
         click.echo(json.dumps({"recipe": name, "dir": str(options.root / out), "files": written}, indent=2))
-    else:
+    elif options.verbosity >= 0:
         click.echo(f"{len(written)} files in {out}: the lines to run are in {out / 'README.md'}", err=True)
 
 
