@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes what happens on hosts as lines of JSON to the file that the environment variable RELEASE_EVENTS names.
 
-One object a line: ``at`` (seconds since 1970), ``host``, ``play``, ``task``, ``status`` (``started``, ``ok``, ``failed``,
-``unreachable``, ``skipped``), ``changed``, ``result`` (what the program answered: the last line of its
+One object a line: ``at`` (seconds since 1970), ``host``, ``play``, ``task``, ``status`` (``started``, ``ok``,
+``failed``, ``unreachable``, ``skipped``), ``changed``, ``result`` (what the program answered: the last line of its
 output that is a JSON object, or ``{}``) and ``message`` (for people; of failures only).
 """
 
@@ -12,6 +12,7 @@ import json
 import os
 import re
 import time
+from pathlib import Path
 
 from ansible.plugins.callback import CallbackBase
 
@@ -28,9 +29,9 @@ requirements:
 
 # What Ansible and ssh say, and what it means for whoever deploys.
 MEANINGS = (
-    (r"python3: (command )?not found|python3: No such file", "Python 3 is not on this host: there is no /usr/bin/python3"),
-    (r"sudo: (command )?not found|sudo: No such file", "sudo is not on this host, and the user who logs in is not root"),
-    (r"[Mm]issing sudo password|a password is required|[Ii]ncorrect sudo password", "sudo asks this user for a password"),
+    (r"python3: (command )?not found|python3: No such", "Python 3 is not on this host: there is no /usr/bin/python3"),
+    (r"sudo: (command )?not found|sudo: No such", "sudo is not on this host, and the user who logs in is not root"),
+    (r"issing sudo password|a password is required|ncorrect sudo password", "sudo asks this user for a password"),
     (r"not in the sudoers file|not allowed to (execute|run)|may not run sudo", "this user may not use sudo"),
     (r"Host key verification failed|REMOTE HOST IDENTIFICATION", "its ssh host key is not the one that is known here"),
     (r"Permission denied \(", "ssh: it does not accept this user's key"),
@@ -59,7 +60,7 @@ class CallbackModule(CallbackBase):
             self.disabled = True
             return
         try:
-            self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115  # until the process ends
+            self._stream = Path(path).open("a", encoding="utf-8")  # noqa: SIM115  # until the process ends
         except OSError as error:
             self.disabled = True
             self._display.warning(f"release_events: {error}")
@@ -79,26 +80,26 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_skipped(self, result):
         self._result("skipped", result)
 
-    def v2_runner_on_failed(self, result, ignore_errors=False):
+    def v2_runner_on_failed(self, result, ignore_errors=False):  # noqa: ARG002
         self._result("failed", result)
 
     def v2_runner_on_unreachable(self, result):
         # Of a task that another host does for this one, that one is what cannot be reached.
-        other = delegate(result)
-        self._result("failed" if other else "unreachable", result)
+        _, task, facts = parts(result)
+        self._result("failed" if delegate(task, facts) else "unreachable", result)
 
     def _result(self, status, result):
         try:
-            facts = facts_of(result)
+            host, task, facts = parts(result)
             said = answer(facts)
             failed = status in ("failed", "unreachable")
             self._write(
-                host=result._host.get_name(),
-                task=result._task.get_name(),
+                host=host.get_name(),
+                task=task.get_name(),
                 status=status,
                 changed=bool(said.get("changed", facts.get("changed", False))),
                 result=said,
-                message=message(facts, said, delegate(result)) if failed else "",
+                message=message(facts, said, delegate(task, facts)) if failed else "",
             )
         except Exception as error:  # noqa: BLE001  # whatever it is, the deployment goes on
             self._display.warning(f"release_events: {error!r}")
@@ -124,15 +125,15 @@ class CallbackModule(CallbackBase):
             self._display.warning(f"release_events: {error!r}")
 
 
-def facts_of(result):
-    """What the task returned: under this name in Ansible 2.14 to 2.18 alone, and under both since."""
-    return result._result
+def parts(result):
+    """Host, task and what the task returned: by these names in all versions, by better ones only since 2.19."""
+    return result._host, result._task, result._result  # noqa: SLF001
 
 
-def delegate(result):
+def delegate(task, facts):
     """The host that did the task for this one, or ``""``."""
-    found = (facts_of(result).get("_ansible_delegated_vars") or {}).get("ansible_delegated_host")
-    named = result._task.delegate_to or ""
+    found = (facts.get("_ansible_delegated_vars") or {}).get("ansible_delegated_host")
+    named = task.delegate_to or ""
     return str(found or ("" if "{{" in named else named))
 
 
