@@ -364,7 +364,8 @@ def test_no_host_is_meant(mine: Site) -> None:
 def test_syntax(ansible: Path, tmp_path: Path) -> None:
     """All playbooks, with the version at hand; without a host."""
     (tmp_path / "hosts.ini").write_text("[app]\n")
-    command = [ansible / "ansible-playbook", "--syntax-check", "-i", tmp_path / "hosts.ini", *PLAYBOOKS]
+    command: list[str | Path] = [ansible / "ansible-playbook", "--syntax-check", "-i", tmp_path / "hosts.ini"]
+    command += PLAYBOOKS
     done = subprocess.run(command, env=environment(), cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(re.findall(r"playbook: (.*)", done.stdout)) == [str(path) for path in PLAYBOOKS]
