@@ -58,7 +58,7 @@ def command(
 
 def _show(running: Running) -> None:
     click.echo(running.url or running.containers["app"])
-    before = f", instead of {running.previous}" if running.previous else ""
+    before = f", instead of {running.previous}" if running.previous not in ("", running.version) else ""
     click.echo(f"{running.name} {running.version} ({running.file}) runs as {running.environment}{before}", err=True)
     for role, container in running.containers.items():
         click.echo(f"  {role}: docker logs {container}", err=True)

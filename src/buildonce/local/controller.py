@@ -138,14 +138,14 @@ def _service(project: Project) -> Service:
 def _started(given: Given, form: Runs, wish: Wish) -> Running:
     place, chosen = given.place, given.chosen
     base = form.prepare()
-    running = [one for one in place.containers() if one.role in _REPLACED]
-    previous = _version(place, running, given.project.name)
-    port = wish.port or next((gate.published(one) for one in running if one.role == gate.ROLE), 0)
-    with _replacing(place, form, running):
+    running = {one.role: one for one in place.containers() if one.role in _REPLACED}
+    stays = {role for role, one in running.items() if _stays(one, given, form, base, wish.port)}
+    previous = _version(place, running.get(APPLICATION), given.project.name)
+    with _replacing(place, [one for role, one in running.items() if role not in stays]):
         given.means.system.progress.step(f"start {given.project.name} {chosen.version}")
         found = form.start()
-        opened = _open(given, form, found, base, port)
-    for one in running:
+        opened = _open(given, form, found, base, running.get(gate.ROLE), wish.port)
+    for one in running.values():
         if LOADED in one.facts and one.image != found.image:
             images.remove(one.image)
     return Running(
@@ -161,7 +161,15 @@ def _started(given: Given, form: Runs, wish: Wish) -> Running:
     )
 
 
-def _open(given: Given, form: Runs, found: Found, base: str, published: int) -> Found | None:
+def _stays(running: Found, given: Given, form: Runs, base: str, port: int) -> bool:
+    """Whether a container goes on to run while the version changes."""
+    if running.role == APPLICATION:
+        return form.keeps(running)
+    same = running.image == images.identity(base) and gate.leads(running, given.service.port)
+    return running.running and same and port in (0, gate.published(running))
+
+
+def _open(given: Given, form: Runs, found: Found, base: str, before: Found | None, port: int) -> Found | None:
     """Let this machine in, and wait until the application is healthy."""
     service = given.service
 
@@ -174,7 +182,8 @@ def _open(given: Given, form: Runs, found: Found, base: str, published: int) -> 
         gate.settle(alive)
         return None
     interpreter = str(given.chosen.target.interpreter)
-    opened = gate.open_gate(given.place, base, interpreter, service.port, at=published)
+    at = port or (gate.published(before) if before else 0)
+    opened = given.place.find(gate.ROLE) or gate.open_gate(given.place, base, interpreter, service.port, at=at)
     given.means.system.progress.step(f"wait for {given.chosen.version} at {service.health}")
     expected = gate.Expected(
         health=service.health,
@@ -190,10 +199,8 @@ def _open(given: Given, form: Runs, found: Found, base: str, published: int) -> 
 
 
 @contextlib.contextmanager
-def _replacing(place: Services, form: Runs, running: Sequence[Found]) -> Iterator[None]:
+def _replacing(place: Services, before: Sequence[Found]) -> Iterator[None]:
     """What runs is stopped, not removed, until the new version is healthy; and runs again when that does not happen."""
-    stays = {one.id for one in running if one.role == APPLICATION and form.keeps(one)}
-    before = [one for one in running if one.id not in stays]
     try:
         for one in before:
             place.stop(one, role=f"{_BEFORE}{one.role}")
@@ -216,12 +223,9 @@ def _recover(place: Services) -> None:
             place.resume(one, role=own)
 
 
-def _version(place: Services, running: Sequence[Found], name: str) -> str:
-    """Of the application that runs, or ran until it was stopped; "" for none."""
-    for one in running:
-        if one.role == APPLICATION:
-            return one.facts.get(VERSION) or hosted.version(place, one, name)
-    return ""
+def _version(place: Services, running: Found | None, name: str) -> str:
+    """Of the application that runs; "" for none."""
+    return "" if running is None else running.facts.get(VERSION) or hosted.version(place, running, name)
 
 
 @contextlib.contextmanager

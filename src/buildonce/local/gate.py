@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from buildonce.system.services import Found, Services
 
-__all__ = ["ROLE", "Expected", "await_health", "open_gate", "published", "settle"]
+__all__ = ["ROLE", "Expected", "await_health", "leads", "open_gate", "published", "settle"]
 
 ROLE: Final = "gate"
 
+_PORT: Final = "port"  # the fact of a gate: the application's port
 _INSIDE: Final = 20000  # the gate's own port: one that everybody may listen on
 _NOBODY: Final = "65534:65534"
 _SUCCESSES: Final = 3  # in a row
@@ -55,6 +56,7 @@ def open_gate(services: Services, image: str, interpreter: str, port: int, *, at
         ports={_INSIDE: at},
         user=_NOBODY,
         strict=True,
+        facts={_PORT: str(port)},
     )
     found = services.start(gate)
     if at:
@@ -67,6 +69,11 @@ def open_gate(services: Services, image: str, interpreter: str, port: int, *, at
 def published(opened: Found) -> int:
     """The port of 127.0.0.1 that a gate listens on; 0 for one that does not run."""
     return opened.ports.get(_INSIDE, 0)
+
+
+def leads(opened: Found, port: int | None) -> bool:
+    """Whether a gate leads to that port of the application."""
+    return opened.facts.get(_PORT) == str(port)
 
 
 def await_health(

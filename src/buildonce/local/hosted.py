@@ -203,9 +203,10 @@ class Hosted:
         messages = [one.message for one in problems] or [report.problem or report.verdict]
         kind = VerificationError if report.exit_code == VerificationError.exit_code else ReleaseError
         raise kind(
-            f"the deployment {report.verdict}: {messages[0].splitlines()[0]}",
+            f"{report.verdict.replace('_', ' ')}: {messages[0].splitlines()[0]}",
             where=report.folder,
-            hint=next((one.hint for one in problems if one.hint), ""),
+            # What has several lines is the journal, which is below.
+            hint=next((one.hint for one in problems if one.hint and "\n" not in one.hint), ""),
             log=self.told(found),
         )
 
