@@ -109,7 +109,7 @@ def sound(fleet: Fleet, version: str, *names: str, form: str = "deb", name: str 
 
 def status(host: Host, name: str = "beat") -> dict[str, Any]:
     """What the host says of itself."""
-    said = host.run("python3", f"/var/lib/release/{name}/host.pyz", "status", "--name", name)
+    said = host.sh(f"python3 /var/lib/release/{name}/host.pyz status --name {name} 2>/dev/null")
     return dict(json.loads(said.splitlines()[-1]))
 
 
