@@ -23,13 +23,13 @@ TOLD = 20  # failures that are told in full
 class Count:
     """What all threads have seen."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.lock = threading.Lock()
         self.sent = self.failed = 0
-        self.versions = collections.Counter()
-        self.failures = []
+        self.versions: collections.Counter[str] = collections.Counter()
+        self.failures: list[str] = []
 
-    def add(self, version, failure):
+    def add(self, version: str, failure: str) -> None:
         with self.lock:
             self.sent += 1
             if version:
@@ -38,7 +38,7 @@ class Count:
                 self.failed += 1
                 self.failures = [*self.failures, failure][:TOLD]
 
-    def write(self, place):
+    def write(self, place: str) -> None:
         with self.lock:
             facts = {
                 "sent": self.sent,
@@ -51,17 +51,17 @@ class Count:
         new.replace(place)
 
 
-def version(text):
-    """Of an answer: what stands under that name in JSON, or the whole of a short text."""
+def version(text: str) -> str:
+    """Of an answer: what stands under that name in JSON, or the whole text; nothing of a page of haproxy's."""
     try:
         found = json.loads(text)
     except ValueError:
-        return text.strip()[:40]
-    return str(found.get("version", "")) if isinstance(found, dict) else text.strip()[:40]
+        found = {"version": "" if text.startswith("<") else text.strip()}
+    return str(found.get("version", "")) if isinstance(found, dict) else text.strip()
 
 
-def ask(count, over, place, path, keep):
-    connection = http.client.HTTPConnection(place.hostname, place.port or 80, timeout=40)
+def ask(count: Count, over: threading.Event, place: urllib.parse.SplitResult, path: str, keep: bool) -> None:
+    connection = http.client.HTTPConnection(place.hostname or "", place.port or 80, timeout=40)
     while not over.wait(PACE):
         said, failure = "", ""
         try:
@@ -69,7 +69,7 @@ def ask(count, over, place, path, keep):
             answer = connection.getresponse()
             said = version(answer.read().decode())
             if answer.status != 200:
-                failure = f"{answer.status} of {said}"
+                failure = f"{answer.status} {said}"
         except (OSError, http.client.HTTPException) as error:
             failure = repr(error)
             connection.close()
@@ -80,7 +80,7 @@ def ask(count, over, place, path, keep):
     connection.close()
 
 
-def main():
+def main() -> None:
     result, url, *paths = sys.argv[1:]
     place = urllib.parse.urlsplit(url)
     count, over = Count(), threading.Event()
