@@ -23,7 +23,7 @@ overlay=$1
 shift
 [ -r "$overlay/kustomization.yaml" ] || overlay=$here/$overlay
 [ -r "$overlay/kustomization.yaml" ] || fail 2 "$overlay is no folder of kustomize"
-namespace=$(sed -n 's/^namespace: *//p' "$overlay/kustomization.yaml")
+namespace=$(sed -n 's/^namespace: *"\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' "$overlay/kustomization.yaml")
 
 kube() {
     kubectl ${KUBECTL_CONTEXT:+--context "$KUBECTL_CONTEXT"} ${namespace:+--namespace "$namespace"} "$@"

@@ -6,11 +6,12 @@
 #
 # TIMEOUT is in how many seconds it has to be well (60).
 # Exit codes: 0 done; 1 failed, everything as before; 2 usage; 4 a file is not the one that was signed; 5 something is missing here.
+# shellcheck disable=SC2016  # values of settings are meant as they are written
 set -eu
 
 name=@name@
 base=/opt/$name
-url=@url@
+url='@url@'
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 
 fail() {
