@@ -67,9 +67,24 @@ def prepare(place: Place, file: Path) -> None:
     """See that apt will be able to install it, and bring what it depends on to this host."""
     wait_for_dpkg(place)
     broken = bool(audit())  # apt refuses; `install` repairs it first
-    done = shell.run(*APT, "--download-only", "install", str(file))
-    if not done.ok and not broken:
+    needs = shell.must("dpkg-deb", "--field", str(file), "Depends", why=f"{file.name} is no Debian package").strip()
+    done = shell.run(*APT, "satisfy", needs) if needs else None  # now: the migration needs them, too
+    if done and not done.ok and not broken:
         raise Refused(f"what {place.name} depends on cannot be had on this host", done.tail)
+
+
+def add(place: Place, files: list[Path]) -> None:
+    """Install those of the verified packages *files* that this host lacks; nothing that it has changes its version."""
+    wait_for_dpkg(place)
+    lacking = [file for file in files if not present(_name(file))]
+    if lacking:
+        done = shell.run(*APT, "--no-upgrade", "install", *map(str, lacking))
+        if not done.ok:  # this host has others of their kind: what is needed comes from where its packages come from
+            shell.run("dpkg", CONFIGURATION, "--configure", "--pending")
+
+
+def _name(file: Path) -> str:
+    return shell.must("dpkg-deb", "--field", str(file), "Package", why=f"{file.name} is no Debian package").strip()
 
 
 def install(place: Place, entry: Entry, file: Path, timeout: float = shell.LONG) -> None:

@@ -45,6 +45,7 @@ class Artifact:
     interpreter: str
     size: int
     units: dict[str, str]  # beside those of the plan
+    packages: dict[str, str]  # of the distribution, that the deb needs and the parcel has: file name → sha256
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,15 @@ def _artifact(at: _Fields) -> Artifact:
         interpreter=at.text("interpreter", re.compile(r"(/[\w.+-]+)+")),
         size=int(at.number("size")),
         units=_units(at) if "units" in at.data else {},
+        packages=_packages(at.fields("packages")) if "packages" in at.data else {},
     )
+
+
+def _packages(at: _Fields) -> dict[str, str]:
+    for name in at.data:
+        if not _FILE.fullmatch(name) or not name.endswith(".deb"):
+            raise Refused(f"the plan's {at.where}{name} is not the file of a Debian package")
+    return {name: at.text(name, _DIGEST) for name in at.data}
 
 
 def _service(at: _Fields) -> Service:

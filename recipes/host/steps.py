@@ -118,6 +118,8 @@ def _bring(place: Place, plan: Plan, artifact: Artifact) -> Entry:
             parcels.unpack(place.parcel, made, flat=True)
             trust.verify(made, place.keyring, plan, artifact)
             file = made / artifact.file
+            if plan.format == "deb":
+                deb.add(place, [made / name for name in sorted(artifact.packages) if (made / name).is_file()])
             for other in made.iterdir():
                 if other.name not in (file.name, trust.SUMS, trust.SIGNATURE, trust.MANIFEST):
                     other.unlink()  # for hosts of other targets

@@ -45,9 +45,10 @@ def verify(folder: Path, keyring: Path, plan: Plan, artifact: Artifact) -> None:
     for path in sorted(folder.iterdir()):
         if path.name in (SUMS, SIGNATURE):
             continue
-        if path.name not in listed:
+        expected = listed.get(path.name) or artifact.packages.get(path.name)
+        if expected is None:
             raise _wrong(f"{path.name} was added: {SUMS} does not list it")
-        if digest(path) != listed[path.name]:
+        if digest(path) != expected:
             raise _wrong(f"{path.name} was changed: its sha256 is not the one in {SUMS}")
     for name in (MANIFEST, artifact.file):
         if not (folder / name).is_file():

@@ -101,6 +101,7 @@ def deploy(tmp_path: Path) -> Callable[..., Report]:
             folder=None,
             pieces=(),
             keyring=b"",
+            packages={},
         )
         machine = System(store=Store(tmp_path / "store"), net=Net(), host=HostRunner(), progress=SilentProgress())
         folder = tmp_path / "state"

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from buildonce import hostprogram, manifest, units
+from buildonce.debs import deb
 from buildonce.signing import sums
 from buildonce.system import files
 from buildonce.system.archive import Member, write_tar
@@ -36,8 +37,11 @@ def load(order: Order, into: Path) -> None:
     files.write_atomically(into / KEYRING, order.keyring)
     if order.folder:
         names = (sums.FILE, f"{sums.FILE}.asc", manifest.FILE, *(piece.file for piece in order.pieces))
+        members = {name: Member(path=name, source=order.folder / name) for name in names}
+        for path in (path for paths in order.packages.values() for path in paths):
+            members[_file(path)] = Member(path=_file(path), source=path)
         with (into / PARCEL).open("wb") as out:
-            write_tar(cast("IO[bytes]", out), [Member(path=name, source=order.folder / name) for name in sorted(names)])
+            write_tar(cast("IO[bytes]", out), [members[name] for name in sorted(members)])
 
 
 def plan(order: Order) -> dict[str, Any]:
@@ -85,7 +89,14 @@ def _artifact(piece: Piece, order: Order) -> dict[str, Any]:
     facts = asdict(piece)
     del facts["target"]
     written = units.files(service, Facts.of(order.project, image=piece.image), settings.format, settings.engine)
-    return {**facts, "units": dict(written)}
+    packages = {_file(path): files.sha256_file(path) for path in order.packages.get(piece.codename, ())}
+    return {**facts, "units": dict(written), "packages": packages}
+
+
+def _file(path: Path) -> str:
+    """The name that the package in *path* has in a repository: the store has it by its sha256."""
+    package = deb.read(path)
+    return f"{package.name}_{package.version.partition(':')[2] or package.version}_{package.architecture}.deb"
 
 
 def _repository(order: Order) -> dict[str, str]:

@@ -9,12 +9,13 @@ import getpass
 import secrets
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from packaging.version import InvalidVersion, Version
 
-from buildonce import manifest, verification
+from buildonce import bundling, dependencies, manifest, vault, verification
+from buildonce import lock as locks
 from buildonce import project as projects
 from buildonce import target as targets
 from buildonce import version as versions
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from buildonce.manifest import Manifest
     from buildonce.project import Project
     from buildonce.publishers import Means
+    from buildonce.system import System
 
 __all__ = ["Order", "Piece", "Wish", "make", "newest"]
 
@@ -77,6 +79,7 @@ class Order:
     folder: Path | None  # the release; None when hosts have it already, or get it from an apt repository
     pieces: tuple[Piece, ...]
     keyring: bytes  # OpenPGP certificates that hosts check signatures with
+    packages: Mapping[str, tuple[Path, ...]]  # codename → what the debs need of that distribution, out of the lock
 
 
 def make(root: Path, wish: Wish, means: Means, home: Path) -> Order:
@@ -93,7 +96,7 @@ def make(root: Path, wish: Wish, means: Means, home: Path) -> Order:
             where="pyproject.toml: tool.release.service",
             hint='add [tool.release.service] with command = "…", port = 8000 and health = "/health"',
         )
-    version, folder, pieces = _wanted(project, settings, wish, means)
+    version, folder, pieces, packages = _wanted(project, settings, wish, means)
     return Order(
         deployment=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}",
         who=f"{getpass.getuser()}@{socket.gethostname()}",
@@ -105,6 +108,7 @@ def make(root: Path, wish: Wish, means: Means, home: Path) -> Order:
         folder=folder,
         pieces=pieces,
         keyring=keyrings.read(wish.keys, home),
+        packages=packages,
     )
 
 
@@ -136,22 +140,35 @@ def _environment(project: Project, name: str) -> Environment:
 
 def _wanted(
     project: Project, settings: Environment, wish: Wish, means: Means
-) -> tuple[str, Path | None, tuple[Piece, ...]]:
+) -> tuple[str, Path | None, tuple[Piece, ...], Mapping[str, tuple[Path, ...]]]:
     if wish.mode == "rollback":
-        return _spelled(wish.what), None, ()
+        return _spelled(wish.what), None, (), {}
     if settings.source == "apt":
         if not wish.what:
             raise ReleaseError(
                 "which version?", hint=f"release deploy {wish.environment} VERSION: one that is in the repository"
             )
-        return _spelled(wish.what), None, tuple(_published(project, wish.what))
+        return _spelled(wish.what), None, tuple(_published(project, wish.what)), {}
     folder = _folder(project, wish.what)
     said = verification.verify(folder, means.trusted, means.system).manifest
     if said.name != project.name:
         raise ConfigurationError(
             f"this is a release of {said.name}, not of {project.name}", where=str(folder), hint="run it in its project"
         )
-    return said.version.pep440, folder, _pieces(said, folder, settings)
+    packages = _packages(project, said, folder, means.system) if settings.format == "deb" else {}
+    return said.version.pep440, folder, _pieces(said, folder, settings), packages
+
+
+def _packages(project: Project, said: Manifest, folder: Path, system: System) -> Mapping[str, tuple[Path, ...]]:
+    """What the debs need of their distribution, for hosts that reach no mirror; nothing when the lock is another."""
+    try:
+        lock = locks.read(project)
+        bundling.require_lock_of(said, lock)
+        system = replace(system, vaults=vault.configured(project, system.net))
+        return dependencies.of(said, folder, project, lock, system)
+    except ReleaseError as error:
+        system.progress.note(f"{error.problems[0].message}: hosts have to have the OS packages, or reach a mirror")
+        return {}
 
 
 def _spelled(version: str) -> str:
