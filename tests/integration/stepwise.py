@@ -247,11 +247,10 @@ class Machine:
         hosts.until(lambda: not self.host.succeeds("pgrep", "-f", "host.pyz"), told=self.log)
         self.runs(version)
 
-    def last(self) -> dict[str, Any]:
-        """The last line of the host's history."""
-        event = dict(self.step("status")["history"][-1])
-        del event["at"]
-        return event
+    def last(self) -> tuple[str, str, str]:
+        """The last line of the host's history: what happened, to which version, by whom."""
+        line = self.step("status")["history"][-1]
+        return line["event"], line["version"], line["by"]
 
     def log(self) -> str:
         """What the guard and the boot unit said."""
