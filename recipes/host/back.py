@@ -43,7 +43,8 @@ def rollback(job: Job, by: str = "rollback") -> Facts:
     try:
         version = _remove(place, waits) if waits.old is None else _restore(place, waits)
     except Refused as error:
-        record.remember(place, state.told("rollback_failed", _old(waits), waits, by))
+        if not waits.failed:  # the guard and the boot unit try again and again
+            record.remember(place, state.told("rollback_failed", _old(waits), waits, by))
         record.expect(place, replace(waits, touched=True, failed=True))
         problem = error.problem
         raise Refused(
@@ -73,6 +74,9 @@ def _restore(place: Place, waits: Pending) -> str:
     migration.stop(place)
     if not waits.touched and forms.installed(place, settings, old) and health.ask(settings.service).good(old.version):
         return old.version  # it never stopped
+    if waits.failed and forms.installed(place, settings, old) and unit.active(place):
+        health.wait(place, settings.service, settings.check, old.version)  # what it needs may be there now
+        return old.version
     new = _settings(place, waits)
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -96,7 +100,7 @@ def _remove(place: Place, waits: Pending) -> str:
     if settings:
         forms.remove(place, settings, waits.to)
     unit.reload()
-    if unit.show(place, "ActiveState")["ActiveState"] == "active":
+    if unit.active(place):
         raise Refused(f"{place.name} still runs")
     return ""
 

@@ -175,7 +175,7 @@ def _port(job: Job, state: State) -> Iterator[Problem]:  # noqa: ARG001
 def _ours(place: Place, owner: str) -> bool:
     """A container's port is held by its engine: it is ours while the unit runs."""
     mine = owner.endswith(f", {unit.name(place)})") or any(word in owner for word in ("docker", "conmon", HIDDEN))
-    return mine and unit.show(place, "ActiveState")["ActiveState"] == "active"
+    return mine and unit.active(place)
 
 
 def listener(port: int) -> str:

@@ -105,5 +105,8 @@ def _environment(place: Place, entry: Entry, file: Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     with record.aside(place.home, "wheelhouse") as made:
         parcels.unpack(file, made, flat=False)
-        shell.must("sh", str(made / "install.sh"), str(final), why=f"{place.name} {entry.version} cannot be installed")
+        command = ("sh", str(made / "install.sh"), str(final))
+        if final.exists() and not installed(place, entry) and not shell.run(*command).ok:
+            shutil.rmtree(final)  # of other bytes under this version, which never ran
+        shell.must(*command, why=f"{place.name} {entry.version} cannot be installed")
     os.sync()

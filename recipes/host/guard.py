@@ -18,12 +18,16 @@ def name(place: Place) -> str:
 
 
 def start(place: Place, deployment: str, seconds: float) -> None:
-    """Let it act in so many seconds. Raises :class:`Refused`."""
-    stop(place)
-    shell.run("systemctl", "reset-failed", f"{name(place)}.service")
+    """Let it act in so many seconds; one that waits for its turn, or tries again and again, gives up. Nobody but the
+    caller is at work. Raises :class:`Refused`.
+    """
+    service = f"{name(place)}.service"
+    shell.run("systemctl", "stop", f"{name(place)}.timer", service, f"release-boot@{place.name}.service")
+    shell.run("systemctl", "reset-failed", service, quiet=True)
     shell.must(
         *("systemd-run", "--quiet", "--collect", f"--unit={name(place)}", f"--on-active={seconds:g}s"),
-        *("--timer-property=AccuracySec=1s", f"--description=Roll back of {place.name} unless it is confirmed"),
+        *("--property=Restart=on-failure", "--property=RestartSec=30", "--timer-property=AccuracySec=1s"),
+        *(f"--description=Roll back of {place.name} unless it is confirmed",),
         *("/usr/bin/python3", str(place.program), "guard", "--name", place.name, "--deployment", deployment),
         why="the guard cannot be armed",
     )
@@ -32,7 +36,3 @@ def start(place: Place, deployment: str, seconds: float) -> None:
 def stop(place: Place) -> None:
     """Not the roll back itself, when that has begun."""
     shell.run("systemctl", "stop", f"{name(place)}.timer")
-
-
-def armed(place: Place) -> bool:
-    return shell.run("systemctl", "is-active", "--quiet", f"{name(place)}.timer").ok

@@ -43,7 +43,7 @@ STEPS: dict[str, Callable[[steps.Job], steps.Facts]] = {
 }
 READS = ("preflight", "status")
 PLANLESS = ("rollback", "guard", "boot", "status")
-SOON, LATE = 60, 600  # seconds to wait for another step
+SOON, LATE = 120, 600  # seconds to wait for another step
 
 
 def main(arguments: list[str]) -> int:

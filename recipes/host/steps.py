@@ -156,6 +156,7 @@ def arm(job: Job) -> Facts:
     due = now + plan.guard
     guard.start(place, plan.deployment, plan.guard)
     unit.shield(place, entry.format)
+    os.sync()
     touched = bool(waits and waits.touched)
     record.expect(place, Pending(plan.deployment, entry, old, now, due, mode=plan.mode, touched=touched))
     return {"changed": True, "target": entry.version, "previous": old.version if old else "", "due": due}

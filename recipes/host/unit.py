@@ -40,8 +40,9 @@ Wants=network-online.target
 # Not oneshot: whatever waits for the end of the start would wait for dpkg, whose scripts wait for such units.
 Type=exec
 ExecStart=/usr/bin/python3 /var/lib/release/%i/host.pyz boot --name %i
+# What the version before needs may come later, such as its database.
 Restart=on-failure
-RestartSec=10
+RestartSec=30
 
 [Install]
 WantedBy=multi-user.target
@@ -133,6 +134,11 @@ def show(place: Place, *properties: str, of: str = "") -> dict[str, str]:
     said = shell.run(*argv, quiet=True).output
     found = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
     return {one: found.get(one, "") for one in properties}
+
+
+def active(place: Place) -> bool:
+    """Whether it runs."""
+    return show(place, "ActiveState")["ActiveState"] == "active"
 
 
 def journal(place: Place, lines: int = 20) -> str:
