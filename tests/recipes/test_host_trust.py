@@ -58,7 +58,8 @@ def verify(folder: Path, **changes: Any) -> None:
     data = files.sha256_file(folder.parent / "release" / DEB)
     fields = plan()
     row = {**fields["artifacts"]["debian-12"], "sha256": data, **changes.pop("row", {})}
-    wanted = plans.of({**fields, "artifacts": {"debian-12": row}, **changes})
+    rows = {"debian-12": row, **changes.pop("others", {})}
+    wanted = plans.of({**fields, "artifacts": rows, **changes})
     trust.verify(folder, folder.parent / "key.gpg", wanted, wanted.artifacts["debian-12"])
 
 
@@ -169,6 +170,24 @@ def test_an_unsigned_plan_still_compares_digests(parcel: Path) -> None:
     flip(parcel, DEB)
     with pytest.raises(problems.Refused):
         verify(parcel, signed=False)
+
+
+def test_packages_of_the_distribution(parcel: Path) -> None:
+    """They are those of the plan, for this target or another one."""
+    (parcel / "libpq5_15_amd64.deb").write_bytes(b"package")
+    digest = files.sha256_bytes(b"package")
+    verify(parcel, row={"packages": {"libpq5_15_amd64.deb": digest}})
+    for packages in ({}, {"libpq5_15_amd64.deb": "1" * 64}, {"libpq5_16_amd64.deb": digest}):
+        with pytest.raises(problems.Refused):
+            verify(parcel, row={"packages": packages})
+    other = {**plan()["artifacts"]["debian-12"], "packages": {"libpq5_15_amd64.deb": digest}}
+    verify(parcel, others={"debian-13": other})
+
+
+def test_a_package_in_the_place_of_a_file_of_the_release(parcel: Path) -> None:
+    flip(parcel, DEB)
+    with pytest.raises(problems.Refused):
+        verify(parcel, row={"packages": {DEB: files.sha256_file(parcel / DEB)}})
 
 
 def test_a_host_without_a_verifier(parcel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
