@@ -13,6 +13,7 @@ Exit codes: 0 done, 1 failed and everything is as it was. Standard library only;
 
 import argparse
 import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -156,7 +157,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Start a version beside the one that runs, and let it take over.")
     parser.add_argument("--back", action="store_true", help="to the version that ran before")
     parser.add_argument("--haproxy", default="/run/haproxy/admin.sock", metavar="SOCKET", help="its statistics socket")
-    parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="in which it has to be well")
+    seconds = float(os.environ.get("TIMEOUT", "60"))
+    parser.add_argument("--timeout", type=float, default=seconds, metavar="SECONDS", help="in which it has to be well")
     parser.add_argument("--drain", type=float, default=30, metavar="SECONDS", help="for the last requests")
     options = parser.parse_args()
     settings = json.loads((HERE / "switch.json").read_text())

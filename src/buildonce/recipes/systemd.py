@@ -60,9 +60,9 @@ def render(subject: Subject) -> Mapping[str, str]:
 
 def _prepare(subject: Subject) -> Iterator[str]:
     name = subject.name
-    yield f"install -D -m 0600 env /etc/{name}/env    # settings and secrets of this host: edit it"
+    yield f"test -e /etc/{name}/env || install -D -m 0600 env /etc/{name}/env    # settings of this host: edit it"
     for one in subject.service.credentials:
-        yield f"install -D -m 0600 /dev/stdin /etc/{name}/credentials/{one}    # the secret comes from stdin"
+        yield f"install -D -m 0600 /dev/stdin /etc/{name}/credentials/{one}    # once; the secret comes from stdin"
 
 
 def _socket_row(name: str) -> str:
