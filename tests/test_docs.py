@@ -67,7 +67,7 @@ def _keys(schema: dict[str, Any], table: dict[str, Any]) -> Iterator[str]:
 def test_every_configuration_key_is_documented() -> None:
     schema = config.json_schema()
     text = _page("reference/configuration.md") + _page("reference/targets.md")
-    tables = {"service", "build", "image", "sign", "publish"}
+    tables = {"service", "build", "image", "sign", "publish", "up"}
     undocumented = [key for key in _keys(schema, schema) if key not in tables and f"| `{key}` |" not in text]
     assert undocumented == []
     assert [table for table in tables if f"[tool.release.{table}" not in text] == []
@@ -131,6 +131,11 @@ COVERED = {
     "release bundle dist/": "tests/integration/test_docs_commands.py::test_a_page",  # docs/how-to/carry.md
     "release publish dist/": "tests/integration/test_docs_commands.py::test_a_page",  # docs/how-to/publish.md
     "release promote": "tests/integration/test_docs_commands.py::test_a_page",  # docs/how-to/publish.md
+    "release up": "tests/integration/test_up.py::test_the_image_with_a_database",
+    "release down": "tests/integration/test_up.py::test_the_image_with_a_database",
+    "docker logs release-": "tests/integration/test_up.py::test_the_image_with_a_database",
+    "docker exec -it -u postgres": "tests/integration/test_up.py::test_the_image_with_a_database",
+    "docker exec release-": "tests/integration/test_up.py::test_the_deb_by_the_recipe_of_production",
     "release build": "tests/integration/test_architectures.py::made",
     "skopeo copy --all": "tests/integration/test_architectures.py::test_pushed_whole_every_image_keeps_its_digest",
     "cosign verify": "tests/integration/test_publish_registry.py::follow",
@@ -140,6 +145,10 @@ COVERED = {
     "cp bookworm-staging": "tests/integration/test_apt_hosts.py::test_a_host_that_knows_nothing_else",
     "apt update": "tests/integration/test_apt_hosts.py::test_a_host_that_knows_nothing_else",
     "apt install orders=": "tests/integration/test_apt_hosts.py::test_a_host_that_knows_nothing_else",
+    "sh install.sh ../": "tests/integration/test_recipes.py::test_installed_replaced_refused_and_brought_back",
+    "sh install.sh --back": "tests/integration/test_recipes.py::test_installed_replaced_refused_and_brought_back",
+    "python3 switch.py": "tests/integration/test_recipes.py::test_users_notice_nothing",
+    "sh deploy.sh overlays/staging": "tests/recipes/test_kubernetes.py::deploy",
     "release deploy": "tests/integration/test_deploy.py::test_its_life",
     "release rollback": "tests/integration/test_deploy.py::test_its_life",
     "python3 /var/lib/release/": "tests/integration/deploying.py::status",
