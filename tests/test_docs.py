@@ -67,7 +67,7 @@ def _keys(schema: dict[str, Any], table: dict[str, Any]) -> Iterator[str]:
 def test_every_configuration_key_is_documented() -> None:
     schema = config.json_schema()
     text = _page("reference/configuration.md") + _page("reference/targets.md")
-    tables = {"service", "build", "image", "sign", "publish", "up"}
+    tables = {"service", "build", "image", "sign", "publish", "environments", "up"}
     undocumented = [key for key in _keys(schema, schema) if key not in tables and f"| `{key}` |" not in text]
     assert undocumented == []
     assert [table for table in tables if f"[tool.release.{table}" not in text] == []
