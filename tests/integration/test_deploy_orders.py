@@ -51,7 +51,7 @@ def site(orders: Example, first: Built, second: Built, tmp_path_factory: pytest.
     repository.mkdir()
     with fleets.running(0, balancer=True, engines=HOSTS, database=True, backend="orders") as fleet:
         url = fleet.web(repository)
-        more = f'\n[tool.release.publish.debian]\ntype = "apt"\npath = "{repository}"\nurl = "{url}/site"\n'
+        more = f'\n[tool.release.publish.debian]\ntype = "apt"\npath = "{repository}"\nurl = "{url}"\n'
         for name, settings in SETTINGS.items():
             more += environment(name, fleet.inventory_of(name), timeout=60, guard=120, **settings)
         place = orders.root / "pyproject.toml"
