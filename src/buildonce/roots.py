@@ -16,7 +16,7 @@ from buildonce import project as projects
 from buildonce import source as sources
 from buildonce import target as targets
 from buildonce.errors import MissingToolError
-from buildonce.system import engine, files
+from buildonce.system import engine, files, images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,29 +60,30 @@ class Removed:
 
     roots: tuple[Root, ...]
     busy: tuple[Root, ...]  # which a running build holds: they stay
+    hosts: tuple[engine.Image, ...] = ()  # of hosts that `release up` starts
     containers: int = 0  # that killed builds left in the engine
 
     @property
     def size(self) -> int:
         """How many bytes."""
-        return sum(root.stored + root.image for root in self.roots)
+        return sum(root.stored + root.image for root in self.roots) + sum(host.size for host in self.hosts)
 
 
 def listed(project: Path, system: System) -> tuple[Root, ...]:
     """All roots, last used first. Looks only; an engine that does not answer has none."""
     locked = _locked(project)
     stored = {path.name: path for path in _stored(system)}
-    images = {image.tag.rpartition(":")[2]: image for image in _images()}
+    by_key = {image.tag.rpartition(":")[2]: image for image in _images()}
     found = [
         Root(
             key=key,
             target=locked.get(key) or (_described(stored[key]) if key in stored else ""),
             stored=_size(stored[key]) if key in stored else 0,
-            image=images[key].size if key in images else 0,
-            used=system.store.last_held(stored[key]) if key in stored else images[key].made,
+            image=by_key[key].size if key in by_key else 0,
+            used=system.store.last_held(stored[key]) if key in stored else by_key[key].made,
             locked=key in locked,
         )
-        for key in stored.keys() | images.keys()
+        for key in stored.keys() | by_key.keys()
     ]
     return tuple(sorted(found, key=lambda root: (-root.used, root.key)))
 
@@ -102,14 +103,16 @@ def create(place: Place, system: System) -> tuple[Root, ...]:
 
 
 def gc(project: Path, system: System, *, days: float, dry_run: bool) -> Removed:
-    """Remove the roots that neither the project's lock names nor any build used in the last *days*.
+    """Remove the roots that neither the project's lock names nor any build used in the last *days*, and images of hosts
+    that were not used in these days.
 
-    Those that a running build holds stay. With *dry_run* nothing is removed.
+    Those that a running build or container holds stay. With *dry_run* nothing is removed.
     """
     before = time.time() - days * _DAY
     old = [root for root in listed(project, system) if not root.locked and root.used < before]
+    hosts = tuple(host for host in _hosts() if host.made < before)
     if dry_run:
-        return Removed(roots=tuple(old), busy=())
+        return Removed(roots=tuple(old), busy=(), hosts=hosts)
     busy = [root for root in old if root.stored and not system.store.remove(system.store.root / "roots" / root.key)]
     gone = [root for root in old if root not in busy]
     containers = 0
@@ -117,11 +120,12 @@ def gc(project: Path, system: System, *, days: float, dry_run: bool) -> Removed:
         for root in gone:
             if root.image:
                 engine.remove_image(buildroot.image(root.key))
+        hosts = tuple(host for host in hosts if engine.remove_image(host.tag))
         containers = engine.sweep(time.time() - _DAY)
     for abandoned in (system.store.root / "roots").glob(".*.*"):  # by a build that was killed while it made one
         if abandoned.is_dir() and abandoned.stat().st_mtime < time.time() - _DAY:
             shutil.rmtree(abandoned, ignore_errors=True)
-    return Removed(roots=tuple(gone), busy=tuple(busy), containers=containers)
+    return Removed(roots=tuple(gone), busy=tuple(busy), hosts=hosts, containers=containers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,6 +196,13 @@ def _stored(system: System) -> Iterator[Path]:
 def _images() -> tuple[engine.Image, ...]:
     try:
         return buildroot.images()
+    except MissingToolError:
+        return ()
+
+
+def _hosts() -> tuple[engine.Image, ...]:
+    try:
+        return images.listed(images.HOST)
     except MissingToolError:
         return ()
 

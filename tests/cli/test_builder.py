@@ -21,7 +21,7 @@ def no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_there(release: Callable[..., Ended], tmp_path: Path) -> None:
     assert release("builder", "list", "-C", str(tmp_path), "--json").data == []
     ended = release("builder", "gc", "-C", str(tmp_path), "--json")
-    assert ended.data == {"dry_run": False, "size": 0, "removed": [], "busy": []}
+    assert ended.data == {"dry_run": False, "size": 0, "removed": [], "busy": [], "hosts": []}
     assert "0 B would be removed" in release("builder", "gc", "--dry-run", "-C", str(tmp_path)).stderr
 
 

@@ -99,7 +99,7 @@ def shell(*, options: Common, target: str, line: str, runner: RunnerName, limit:
 def gc(*, options: Common, days: float, dry_run: bool) -> None:
     """Remove build roots that the project's lock is not for and that no build used lately, also from the engine.
 
-    What a running build uses stays.
+    The images of hosts that `release up` did not use lately go as well. What is in use stays.
     """
     from buildonce import roots
     from buildonce.cli import show
@@ -108,6 +108,7 @@ def gc(*, options: Common, days: float, dry_run: bool) -> None:
         removed = roots.gc(options.root, machine, days=days, dry_run=dry_run)
     if options.json:
         rows = {"removed": [asdict(root) for root in removed.roots], "busy": [asdict(root) for root in removed.busy]}
+        rows["hosts"] = [asdict(host) for host in removed.hosts]
         click.echo(json.dumps({"dry_run": dry_run, "size": removed.size, **rows}, indent=2))
     else:
         show.removed(removed, dry_run=dry_run)

@@ -199,6 +199,8 @@ def removed(found: Removed, *, dry_run: bool) -> None:
     """What was removed, and how much room that made."""
     for root in found.roots:
         click.echo(f"{root.target or '?'} {root.key[:12]}: {size(root.stored + root.image)}")
+    for host in found.hosts:
+        click.echo(f"{host.tag}: {size(host.size)}")
     for root in found.busy:
         click.echo(f"{root.target or '?'} {root.key[:12]} stays: a build is using it", err=True)
     if found.containers:

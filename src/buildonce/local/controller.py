@@ -191,7 +191,7 @@ def _open(given: Given, form: Runs, found: Found, base: str, before: Found | Non
         timeout=given.project.settings.up.timeout,
     )
     try:
-        gate.await_health(given.place, opened, interpreter, expected, alive=alive)
+        gate.await_health(given.place, opened, expected, alive=alive)
     except ReleaseError as error:
         error.log = error.log or form.told(found)
         raise
@@ -215,12 +215,16 @@ def _replacing(place: Services, before: Sequence[Found]) -> Iterator[None]:
 def _recover(place: Services) -> None:
     """Let run again what was stopped for a version that did not become healthy, or whose `up` was killed."""
     there = {one.role: one for one in place.containers()}
+    back = []
     for role, one in there.items():
         if role.startswith(_BEFORE):
             own = role.removeprefix(_BEFORE)
             if own in there:
                 place.remove(there[own])
             place.resume(one, role=own)
+            back.append(own)
+    if back and (found := place.find(gate.ROLE)):
+        gate.await_answer(place, found)
 
 
 def _version(place: Services, running: Found | None, name: str) -> str:

@@ -5,10 +5,12 @@ The application itself has no way out. Its health is asked from there, by the wa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
 
 from buildonce.errors import BuildError, ReleaseError
 from buildonce.needs import APPLICATION
@@ -20,16 +22,18 @@ if TYPE_CHECKING:
 
     from buildonce.system.services import Found, Services
 
-__all__ = ["ROLE", "Expected", "await_health", "leads", "open_gate", "published", "settle"]
+__all__ = ["ROLE", "Expected", "await_answer", "await_health", "leads", "open_gate", "published", "settle"]
 
 ROLE: Final = "gate"
 
-_PORT: Final = "port"  # the fact of a gate: the application's port
+_PORT: Final = "port"  # a fact of a gate: the application's port
+_INTERPRETER: Final = "interpreter"
 _INSIDE: Final = 20000  # the gate's own port: one that everybody may listen on
 _NOBODY: Final = "65534:65534"
 _SUCCESSES: Final = 3  # in a row
 _INTERVAL: Final = 0.3  # seconds
 _PAUSE: Final = 0.5
+_AGAIN: Final = 20.0
 _SETTLES: Final = 10  # intervals
 
 
@@ -56,7 +60,7 @@ def open_gate(services: Services, image: str, interpreter: str, port: int, *, at
         ports={_INSIDE: at},
         user=_NOBODY,
         strict=True,
-        facts={_PORT: str(port)},
+        facts={_PORT: str(port), _INTERPRETER: interpreter},
     )
     found = services.start(gate)
     if at:
@@ -76,9 +80,15 @@ def leads(opened: Found, port: int | None) -> bool:
     return opened.facts.get(_PORT) == str(port)
 
 
-def await_health(
-    services: Services, gate: Found, interpreter: str, expected: Expected, *, alive: Callable[[], None]
-) -> None:
+def await_answer(services: Services, gate: Found) -> None:
+    """Wait until the application answers anything, and not for ever."""
+    end = time.monotonic() + _AGAIN
+    with contextlib.suppress(BuildError):
+        while time.monotonic() < end and not _ask(services, gate, "/")["status"]:
+            time.sleep(_INTERVAL)
+
+
+def await_health(services: Services, gate: Found, expected: Expected, *, alive: Callable[[], None]) -> None:
     """Wait until the application answers 200 with its version several times in a row.
 
     *alive* raises when it never will. Raises :class:`ReleaseError` with what was answered last.
@@ -87,7 +97,7 @@ def await_health(
     successes, last = 0, "nothing"
     while successes < _SUCCESSES:
         alive()
-        good, last = _ask(services, gate, interpreter, expected)
+        good, last = _judge(_ask(services, gate, expected.health), expected)
         successes = successes + 1 if good else 0
         if time.monotonic() > end:
             raise ReleaseError(
@@ -105,14 +115,18 @@ def settle(alive: Callable[[], None]) -> None:
         alive()
 
 
-def _ask(services: Services, gate: Found, interpreter: str, expected: Expected) -> tuple[bool, str]:
-    url = f"http://127.0.0.1:{_INSIDE}{expected.health}"
-    said = services.execute(gate, interpreter, "-I", "-S", "-c", _script(), "ask", url)
+def _ask(services: Services, gate: Found, path: str) -> dict[str, Any]:
+    program = (gate.facts[_INTERPRETER], "-I", "-S", "-c", _script())
+    said = services.execute(gate, *program, "ask", f"http://127.0.0.1:{_INSIDE}{path}")
     if said.code:
         raise BuildError("the gate of the environment does not work", log=said.output)
-    answer = json.loads(said.output)
+    return dict(json.loads(said.output))
+
+
+def _judge(answer: dict[str, Any], expected: Expected) -> tuple[bool, str]:
+    """Whether it is a good answer, and what it is."""
     status, version = answer["status"], answer["version"]
-    if status != 200:
+    if status != HTTPStatus.OK:
         return False, str(status) if status else f"nothing: {answer['why']}"
     if version != expected.version:
         what = f"version {version}" if version else "no version, in JSON or in the header X-Release"

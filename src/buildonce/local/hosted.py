@@ -194,6 +194,7 @@ class Hosted:
             folder=chosen.folder,
             pieces=(piece,),
             keyring=keyrings.read(given.keys, given.home),
+            packages={},  # the host has them already
         )
 
     def _require(self, report: Report, found: Found) -> None:

@@ -6,6 +6,7 @@ without network. An image is kept in the engine until ``release builder gc`` rem
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import tempfile
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
     from buildonce.model import Target
     from buildonce.system import System
 
-__all__ = ["LABEL", "image"]
-
-LABEL: Final = "host"
+__all__ = ["image"]
 
 _RECIPE: Final = 1  # part of every image's key: to be raised with any change to how one is made
 _REPOSITORY: Final = "buildonce/host"
@@ -45,8 +44,14 @@ def image(target: Target, packages: Iterable[str], system: System) -> str:
     wanted = tuple(sorted({*_EVERYWHERE, *packages}))
     said = json.dumps([_RECIPE, deblock.question(target, wanted), files.sha256_file(_script())])
     tag = f"{_REPOSITORY}:{hashlib.sha256(said.encode()).hexdigest()[:32]}"
-    if not images.identity(tag):
-        _make(tag, target, wanted, system)
+    place = system.store.root / "hosts"
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / f"{tag.rpartition(':')[2]}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two commands make it once
+        if images.identity(tag):
+            images.touch(tag)
+        else:
+            _make(tag, target, wanted, system)
     return tag
 
 
@@ -80,7 +85,7 @@ def _make(tag: str, target: Target, wanted: Sequence[str], system: System) -> No
         archive.pack(more, {f"{_PLACE}/{path.name}": path for path in paths})
         base.seek(0)
         more.seek(0)
-        images.bake(tag, base, more, _script().read_text("utf-8"), label=LABEL, now=time.time())
+        images.bake(tag, base, more, _script().read_text("utf-8"), label=images.HOST, now=time.time())
 
 
 def _first(paths: Sequence[Path]) -> list[Path]:

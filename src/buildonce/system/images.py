@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import IO, TYPE_CHECKING, Any
+from dataclasses import replace
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from buildonce.errors import BuildError
+from buildonce.system import engine
 from buildonce.system.engine import LABEL, connected, mark
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["bake", "identity", "load", "machine", "remove", "used"]
+__all__ = ["HOST", "bake", "identity", "listed", "load", "machine", "remove", "touch", "used"]
+
+HOST: Final = "host"  # the label of images of hosts
 
 
 def machine() -> str:
@@ -29,6 +34,26 @@ def identity(image: str) -> str:
             return str(client.inspect_image(image)["Id"])
         except docker.errors.ImageNotFound:
             return ""
+
+
+def touch(tag: str) -> None:
+    """Note that the image *tag* is used now: see :func:`listed`."""
+    repository, _, version = tag.rpartition(":")
+    with connected() as client:
+        client.tag(tag, repository, version, force=True)
+
+
+def listed(label: str) -> tuple[engine.Image, ...]:
+    """The images with our *label* that have a name; ``made`` is when one was last made or used."""
+    found = []
+    for one in engine.images(label):
+        with connected() as client:
+            said = str(client.inspect_image(one.id).get("Metadata", {}).get("LastTagTime", ""))
+        with contextlib.suppress(ValueError):  # RFC 3339 with nanoseconds; year 1 for never
+            at = datetime.fromisoformat(f"{said[:19]}+00:00").timestamp()
+            one = replace(one, made=max(one.made, at))
+        found.append(one)
+    return tuple(found)
 
 
 def load(path: Path) -> None:
@@ -63,7 +88,7 @@ def bake(tag: str, base: IO[bytes], more: IO[bytes], script: str, *, label: str,
     The container has no network. Raises :class:`BuildError` with what the script printed.
     """
     with connected() as client, contextlib.ExitStack() as stack:
-        passing = _imported(client, base, f"{tag}-base", "")
+        passing = _imported(client, base, f"{tag}-base", label)
         stack.callback(client.remove_image, passing, force=True)
         made = client.create_container(
             passing,
@@ -84,9 +109,7 @@ def bake(tag: str, base: IO[bytes], more: IO[bytes], script: str, *, label: str,
 
 def _imported(client: Any, tar: Any, tag: str, label: str) -> str:
     repository, _, version = tag.rpartition(":")
-    said = client.import_image_from_data(
-        tar, repository=repository, tag=version, changes=[f'LABEL {LABEL}="{label}"'] if label else None
-    )
+    said = client.import_image_from_data(tar, repository=repository, tag=version, changes=[f'LABEL {LABEL}="{label}"'])
     if "errorDetail" in said:
         raise BuildError(f"the Docker engine did not take an image: {said.splitlines()[-1]}")
     return tag

@@ -10,11 +10,11 @@ import contextlib
 import io
 import tarfile
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from buildonce.errors import BuildError
 from buildonce.system.engine import connected
+from buildonce.system.placing import Found, Said, Service, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +25,7 @@ LABEL: Final = "org.buildonce.up"
 
 _RUN: Final = f"{LABEL}.run"  # who made it, so that what an interrupted one made is removed and nothing else
 _FACT: Final = f"{LABEL}.fact."
+_NOT_RUN: Final = 126  # as a shell says it
 _LOOPBACK: Final = "127.0.0.1"
 _BRIDGE: Final = "bridge"  # the engine's own network
 
@@ -34,59 +35,6 @@ _LEGACY: Final = (
     "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"  # what systemd 256 and later want where cgroups are of version 1
 )
 _CGROUPS: Final = "/sys/fs/cgroup"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Volume:
-    """A volume, kept until all is removed, at *place* in a container."""
-
-    role: str
-    place: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Service:
-    """A container to start. What is not said is as its image has it."""
-
-    role: str  # what it is to the others: with the name of all it is the container's name
-    image: str
-    aliases: tuple[str, ...] = ()  # its host names in the network
-    entrypoint: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    user: str = ""
-    ports: Mapping[int, int] = field(default_factory=dict)  # its own → on 127.0.0.1; 0 for any that is free
-    volumes: tuple[Volume, ...] = ()
-    secrets: Mapping[str, str] = field(default_factory=dict)  # folder that cannot be written → the volume's role
-    strict: bool = False  # may write nowhere else, has no capability and gets none
-    init: bool = False  # process 1 is the engine's own init
-    tasks: int = 1024
-    memory: int = 0  # bytes; 0 for no limit
-    cpus: float = 0
-    systemd: bool = False
-    watched: bool = False  # the engine checks its health, if the image says how
-    facts: Mapping[str, str] = field(default_factory=dict)  # kept with the container
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """A container that is there."""
-
-    id: str
-    role: str
-    name: str
-    image: str  # the id
-    running: bool
-    ports: Mapping[int, int]
-    facts: Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
-    """What a program in a container answered."""
-
-    code: int
-    output: str
 
 
 def names() -> tuple[str, ...]:
@@ -170,8 +118,13 @@ class Services:
 
     def execute(self, found: Found, *argv: str, user: str = "", environment: Mapping[str, str] | None = None) -> Said:
         """Run a program in a container to its end."""
-        made = self._client.exec_create(found.id, list(argv), user=user, environment=dict(environment or {}))
-        output = self._client.exec_start(made["Id"])
+        import docker
+
+        try:
+            made = self._client.exec_create(found.id, list(argv), user=user, environment=dict(environment or {}))
+            output = self._client.exec_start(made["Id"])
+        except docker.errors.APIError as error:  # it has just ended
+            return Said(code=_NOT_RUN, output=str(error))
         return Said(
             code=int(self._client.exec_inspect(made["Id"])["ExitCode"] or 0), output=output.decode(errors="replace")
         )
@@ -294,20 +247,20 @@ class Services:
         return found
 
     def _rights(self, service: Service) -> dict[str, Any]:
+        found: dict[str, Any] = {}
         if service.systemd:
-            memory = {"/run": "exec", "/run/lock": "", "/tmp": "exec"}  # noqa: S108 - inside
-            found = {"cap_add": ["SYS_ADMIN", "SYS_PTRACE"], "tmpfs": memory}
+            found |= {"cap_add": ["SYS_ADMIN", "SYS_PTRACE"]}
+            found |= {"tmpfs": {"/run": "exec", "/run/lock": "", "/tmp": "exec"}}  # noqa: S108 - inside
             return found | ({"cgroupns": "host"} if self._unified() else {})
-        found = {
+        if service.strict:
+            found |= {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
+            found |= {"tmpfs": {"/tmp": ""}}  # noqa: S108 - inside
+        return found | {
             "init": service.init or None,
             "pids_limit": service.tasks,
             "mem_limit": service.memory or None,
             "nano_cpus": int(service.cpus * 1e9) or None,
         }
-        if not service.strict:
-            return found
-        shut = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "tmpfs": {"/tmp": ""}}  # noqa: S108
-        return found | shut
 
     def _unified(self) -> bool:
         return str(self._client.info().get("CgroupVersion", "1")) == "2"
