@@ -250,6 +250,9 @@ def _problem(detail: ErrorDetails, where: str) -> Problem:
     elif kind == "literal_error":
         message = f"unknown format {value!r}"
         hint = _did_you_mean(value, FORMATS) or f"known formats: {', '.join(FORMATS)}"
+    elif kind in _BOUNDS:
+        bound = "a port from 1 to 65535" if location[-1] == "port" else _BOUNDS[kind].format(**detail["ctx"])
+        message = f"expected {bound}, found {_plain(value)}"
     elif kind in _EXPECTED:
         message = f"expected {_EXPECTED[kind]}, found {_plain(value)}"
     elif kind == "value_error":
@@ -268,8 +271,12 @@ _EXPECTED: Final = {
     "model_type": "a table",
     "model_attributes_type": "a table",
     "too_short": "at least one entry",
-    "greater_than_equal": "a port from 1 to 65535",
-    "less_than_equal": "a port from 1 to 65535",
+    "bool_type": "true or false",
+}
+_BOUNDS: Final = {
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "a number from {ge:g} up",
+    "less_than_equal": "a number up to {le:g}",
 }
 
 

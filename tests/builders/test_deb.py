@@ -198,6 +198,12 @@ class TestRendering:
             check=True,
         )
 
+    def test_a_socket_comes_beside_the_unit(self, tmp_path: Path) -> None:
+        settings = {"service": {**SERVICE["service"], "socket": True}}
+        stage = small_stage.bare(tmp_path, settings=settings)
+        assert "\nListenStream=8080\n" in text_of(stage, "lib/systemd/system/tinyapp.socket")
+        assert "\nRequires=tinyapp.socket\n" in text_of(stage, "lib/systemd/system/tinyapp.service")
+
     def test_a_project_without_a_service_has_no_unit_and_no_user(self, tmp_path: Path) -> None:
         paths = {one.path for one in skeleton.carried(small_stage.bare(tmp_path))}
         assert not any(path.startswith(("lib/", "usr/lib/", "etc/")) for path in paths)

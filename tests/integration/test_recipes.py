@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import urllib.request
 from dataclasses import dataclass, replace
@@ -327,3 +329,35 @@ class TestTools:
                 assert json.load(answer)["version"] == "1.0.0"
         finally:
             tools.sh(f"cd {recipe.place}; docker compose down --volumes")
+
+
+ENVIRONMENT: Final = """
+[tool.release.environments.staging]
+inventory = "hosts.ini"
+format = "pex"
+"""
+
+
+class TestAnsible:
+    """What the playbooks do on hosts: tests/integration/test_deploy.py. Here: that the rendered folder is whole."""
+
+    def test_it_is_all_that_ansible_needs(self, beats: Beats, tmp_path: Path) -> None:
+        site = beats.site(tmp_path / "site", ENVIRONMENT, "1.0.0")
+        (site.root / "hosts.ini").write_text("[app]\nlocalhost ansible_connection=local\n")
+        out = tmp_path / "out"
+        said = site.release("recipe", "ansible", "--out", str(out))
+        assert {"release/host.pyz", "release/plan.json", "release/keys.gpg", "release/parcel.tar"} < set(said["files"])
+        assert json.loads((out / "release/plan.json").read_text())["version"] == "1.0.0"
+        (line,) = re.findall(r"`(ansible-playbook [^`]*status\.yml)`", (out / "README.md").read_text())
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        words = line.replace("HOSTS", str(site.root / "hosts.ini"))
+        done = subprocess.run(
+            ["sh", "-c", words], cwd=out, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert site.run("recipe", "ansible", "--out", str(out)).returncode == 0
+
+        with (site.root / "pyproject.toml").open("a") as settings:
+            settings.write(ENVIRONMENT.replace("staging", "production"))
+        refused = site.run("recipe", "ansible", "--out", str(out))
+        assert (refused.returncode, "--environment staging" in refused.stderr) == (3, True)
