@@ -136,13 +136,12 @@ def _room(job: Job, state: State) -> Iterator[Problem]:  # noqa: ARG001
     artifact = job.given.artifact(job.place.root)
     if artifact is None:
         return
-    for folder in ("var/lib", "opt"):
-        place = job.place.root / folder
-        free = shutil.disk_usage(place if place.is_dir() else job.place.root).free
+    for folder in (job.place.home, job.place.root / "opt/venvs" if job.given.format == "deb" else job.place.opt):
+        there = next(one for one in (folder, *folder.parents) if one.is_dir())
+        free = shutil.disk_usage(there).free
         if free < ROOM * artifact.size:
-            yield Problem(
-                f"/{folder} has room for {free >> 20} MB, {ROOM * artifact.size >> 20} MB are needed", "make room there"
-            )
+            wanted = f"{ROOM * artifact.size >> 20} MB are needed"
+            yield Problem(f"{folder} has room for {free >> 20} MB, {wanted}", "make room there")
 
 
 def _others(job: Job, state: State) -> Iterator[Problem]:

@@ -130,25 +130,26 @@ def test_maintainer_script_fails(machine: Machine) -> None:
     machine.runs("1.0.0")
 
 
-@pytest.mark.parametrize("folder", ["/opt", HOME])
-def test_disk_full(folder: str, machine: Machine) -> None:
+@pytest.mark.parametrize(("folder", "step"), [("/opt", "switch"), (HOME, "stage")])
+def test_disk_full(folder: str, step: str, machine: Machine) -> None:
     """Preflight says it; who goes on all the same has the old version."""
     machine.host.sh(f"""
         cp -a {folder} /var/tmp/kept
         mount -t tmpfs -o size=64m,mode=755 tmpfs {folder}
         cp -a /var/tmp/kept/. {folder}
-        dd if=/dev/zero of={folder}/ballast bs=4k 2>/dev/null || :
-        truncate -s -32k {folder}/ballast
     """)
     try:
         plan = machine.plan("1.1.0")
-        found = machine.preflight(plan)
-        assert [one["message"] for one in found["problems"] if "has room for 0 MB" in one["message"]]
-        answer = machine.steps(plan, until="switch" if folder == "/opt" else "stage")
+        machine.bring(plan)
+        machine.host.sh(f"dd if=/dev/zero of={folder}/ballast bs=4k 2>/dev/null || truncate -s -32k {folder}/ballast")
+        assert "has room for 0 MB" in machine.preflight(plan).told
+        for one in STEPS[: STEPS.index(step)]:
+            assert machine.step(one, *(("--plan", f"{HOME}/incoming.json") if one == "lock" else ())).code == 0
+        answer = machine.step(step)
         assert answer.code == 1
         assert "room" in answer.told or "No space left" in answer.told
-        machine.host.sh(f"rm {folder}/ballast")
-        assert machine.step("rollback")["state"] == ("rolled_back" if folder == "/opt" else "unchanged")
+        machine.host.run("rm", f"{folder}/ballast")
+        assert machine.step("rollback")["state"] == ("rolled_back" if step == "switch" else "unchanged")
         machine.runs("1.0.0")
     finally:
         machine.host.sh(f"umount {folder}; rm -rf /var/tmp/kept")
@@ -263,7 +264,7 @@ def test_preflight(machine: Machine) -> None:
     good = machine.plan("1.1.0")
     cases: list[tuple[dict[str, Any], str]] = [
         (changed(good, release="13"), "the release has no deb for this host, which is debian 12 amd64"),
-        (changed(good, size=1 << 50), "/opt has room for"),
+        (changed(good, size=1 << 50), "/opt/venvs has room for"),
         ({**good, "format": "pex"}, "beat is deployed here as deb, the plan says pex"),
         (machine.plan("0.9.0", artifacts=good["artifacts"], downgrade=""), "1.0.0 runs here, and 0.9.0 is older"),
         ({**good, "name": "other"}, "the plan is for other, not for beat"),
