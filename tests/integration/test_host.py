@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration import hosts, stepwise
-from tests.integration.stepwise import HOME
+from tests.integration.stepwise import HOME, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
