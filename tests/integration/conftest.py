@@ -31,12 +31,20 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
+# The files that take longest, by minutes: begun first, so that none of them runs alone at the end.
+LONG = (
+    *("test_variations", "test_deploy_orders", "test_deploy_faults", "test_host", "test_deploy", "test_up"),
+    *("test_docs_commands", "test_host_trust", "test_recipes", "test_deploy_load", "test_apt_hosts"),
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder needs the machine."""
+    """Everything in this folder needs the machine; what takes long is first."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.integration)
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 LOADED = "requests during a deployment"
