@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import re
 import time
 from typing import TYPE_CHECKING
@@ -106,7 +105,6 @@ def install(place: Place, entry: Entry, file: Path, timeout: float = shell.LONG)
     if not installed(place, entry):
         now = " ".join(status(place.name)).strip() or "not there"
         raise Refused(f"{place.name} {entry.package} cannot be installed; the package is {now}", said)
-    os.sync()
 
 
 def repair(place: Place, file: Path, timeout: float = shell.LONG) -> str:

@@ -53,7 +53,7 @@ def install(place: Place, entry: Entry, file: Path) -> None:
     aside.unlink(missing_ok=True)
     aside.symlink_to(f"releases/{entry.version}")
     aside.replace(link(place))
-    record.sync(place.opt)
+    record.flush(place.opt)
 
 
 def installed(place: Place, entry: Entry) -> bool:
@@ -96,7 +96,7 @@ def _pex(place: Place, entry: Entry, file: Path) -> None:
         if final.exists():
             shutil.rmtree(final)
         made.rename(final)
-    record.sync(final.parent)
+    record.flush(final.parent)
 
 
 def _environment(place: Place, entry: Entry, file: Path) -> None:
@@ -109,4 +109,4 @@ def _environment(place: Place, entry: Entry, file: Path) -> None:
         if final.exists() and not installed(place, entry) and not shell.run(*command).ok:
             shutil.rmtree(final)  # of other bytes under this version, which never ran
         shell.must(*command, why=f"{place.name} {entry.version} cannot be installed")
-    os.sync()
+    shell.run("sync", "--file-system", str(final))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import deb
@@ -48,7 +47,6 @@ def install(place: Place, plan: Plan, entry: Entry, instead: Plan | None, timeou
     unit.remove(place, gone)
     unit.write(place, plan.units)
     unit.apply(plan.units)
-    os.sync()
 
 
 def installed(place: Place, plan: Plan, entry: Entry) -> bool:

@@ -42,9 +42,9 @@ def keep(place: Place, entry: Entry, data: dict[str, object], made: Path) -> Non
     if made != final:
         if final.exists():
             shutil.rmtree(final)
-        record.sync(made)
+        record.flush(made)
         made.rename(final)
-        record.sync(place.pool)
+        record.flush(place.pool)
     record.write(_plan(place, entry), json.dumps(data).encode(), mode=0o600)
     record.save(final / ENTRY, asdict(entry))  # last: with it the version counts as staged
 

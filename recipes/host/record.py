@@ -242,7 +242,7 @@ def write(path: Path, data: bytes, *, mode: int = 0o644, new: bool = False) -> N
             aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-    sync(path.parent)
+    flush(path.parent)
 
 
 def remove(path: Path) -> bool:
@@ -251,13 +251,13 @@ def remove(path: Path) -> bool:
         path.unlink()
     except FileNotFoundError:
         return False
-    sync(path.parent)
+    flush(path.parent)
     return True
 
 
-def sync(folder: Path) -> None:
-    """Bring a folder, the names in it, to the disk."""
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def flush(path: Path) -> None:
+    """Bring a file to the disk; of a folder the names in it."""
+    number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
     finally:

@@ -6,7 +6,6 @@ After ``arm`` the way back is open, whatever happens to the controller: see back
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -135,8 +134,8 @@ def _bring(place: Place, plan: Plan, artifact: Artifact) -> Entry:
             deployment=plan.deployment,
             floor=plan.floor,
         )
+        record.flush(file)
         pool.keep(place, entry, plan.data, made)
-    os.sync()
     return entry
 
 
@@ -156,7 +155,6 @@ def arm(job: Job) -> Facts:
     due = now + plan.guard
     guard.start(place, plan.deployment, plan.guard)
     unit.shield(place, entry.format)
-    os.sync()
     touched = bool(waits and waits.touched)
     record.expect(place, Pending(plan.deployment, entry, old, now, due, mode=plan.mode, touched=touched))
     return {"changed": True, "target": entry.version, "previous": old.version if old else "", "due": due}

@@ -65,6 +65,7 @@ def shield(place: Place, form: str) -> None:
     write(place, {_drop_in(place): text + (NO_MIGRATION if form == "deb" else ""), _boot(): BOOT})
     reload()
     shell.must("systemctl", "enable", f"release-boot@{place.name}.service", why="the boot unit cannot be enabled")
+    record.flush(place.root / "etc/systemd/system/multi-user.target.wants")
 
 
 def unshield(place: Place) -> None:
