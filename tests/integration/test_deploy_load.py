@@ -78,6 +78,7 @@ CASES = (
 )
 
 
+@pytest.mark.timeout(1800)  # three deployments, on a machine that others use as well
 def test_nobody_notices(ana: Deployer, fleet: Fleet, users: Callable[[str, Count], None]) -> None:
     for case in CASES:
         with load.running(fleet) as asking:
