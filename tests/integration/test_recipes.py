@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Final, Self
 import pytest
 import yaml
 
-from buildonce import manifest, recipes, units
+from buildonce import manifest, recipes
 from buildonce import project as projects
 from buildonce.recipes.folder import write
 from buildonce.recipes.subject import Subject
-from buildonce.service import Service
 from tests import pages
 from tests.integration import hosts
-from tests.integration.fleet import BALANCER
+from tests.integration.machines import BALANCER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,72 +131,6 @@ class TestSystemd:
         assert host.sh("cat /var/lib/beat/migrations").split() == ["1.0.0", "1.1.0", "1.2.0"]
         assert host.sh("stat -c '%U %a' /var/lib/beat /etc/beat/env").split() == ["beat", "750", "root", "600"]
         host.run("systemd-analyze", "verify", "--man=no", "beat.service")
-
-    def test_a_restart_refuses_nobody_when_systemd_holds_the_socket(self, host: Host, tmp_path: Path) -> None:
-        settings = {
-            "command": "slow serve",
-            "port": 8100,
-            "notify": True,
-            "socket": True,
-            "credentials": ["db-url"],
-            "resources": {"memory": "256M", "tasks": 32, "cpu": "150%"},
-        }
-        written = units.files(Service.model_validate(settings), units.Facts(name="slow"), "wheelhouse")
-        for place, text in written.items():
-            (tmp_path / Path(place).name).write_text(text)
-            host.put(tmp_path / Path(place).name, str(Path(place).parent))
-        (tmp_path / "slow").write_text(SLOW)
-        (tmp_path / "slow").chmod(0o755)
-        host.put(tmp_path / "slow", "/opt/slow/current/venv/bin")
-        host.sh("install -D -m 0600 /dev/null /etc/slow/credentials/db-url; echo secret >/etc/slow/credentials/db-url")
-        host.sh("systemd-sysusers slow.conf; systemctl daemon-reload; systemctl enable --now slow.service")
-        assert host.ask("GET", "/", port=8100) == (200, {"secret": "secret", "user": "slow"})
-        said = json.loads(host.run(host.python, "-I", "-c", RESTART))
-        assert said["failed"] == []
-        assert said["answers"] > 5
-        assert said["longest"] > 0.9  # somebody waited for the start instead of being refused
-        shown = {key: host.run("systemctl", "show", "-P", key, "slow").strip() for key in ("MemoryMax", "TasksMax")}
-        assert shown == {"MemoryMax": str(256 << 20), "TasksMax": "32"}
-
-
-# Takes a second to start, and says so when it has.
-SLOW = """\
-#!/usr/bin/python3.11
-import getpass, json, os, pathlib, socket, time
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
-class Answer(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps({"secret": secret, "user": getpass.getuser()}).encode())
-    def log_message(self, *_): pass
-
-assert (os.environ["LISTEN_FDS"], os.environ["LISTEN_PID"]) == ("1", str(os.getpid()))
-secret = (pathlib.Path(os.environ["CREDENTIALS_DIRECTORY"]) / "db-url").read_text().strip()
-time.sleep(1)
-server = HTTPServer(("", 0), Answer, bind_and_activate=False)
-server.socket = socket.socket(fileno=3)
-with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as tell:
-    tell.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", chr(0)))
-server.serve_forever()
-"""
-# Asks all the time while the service restarts.
-RESTART = """\
-import json, subprocess, time, urllib.request
-answers, failed, longest = 0, [], 0.0
-restart = subprocess.Popen(["systemctl", "restart", "slow.service"])
-while restart.poll() is None or answers < 6:
-    began = time.monotonic()
-    try:
-        urllib.request.urlopen("http://127.0.0.1:8100/", timeout=20).read()
-        answers += 1
-    except OSError as error:
-        failed.append(repr(error))
-    longest = max(longest, time.monotonic() - began)
-    time.sleep(0.02)
-print(json.dumps({"answers": answers, "failed": failed, "longest": longest, "code": restart.returncode}))
-"""
 
 
 @pytest.fixture
