@@ -1,7 +1,7 @@
 """Runs in the container between this machine and the network of `release up`.
 
-    gate.py forward PORT HOST PORT     hands every connection to PORT on to HOST
-    gate.py ask URL                    prints one answer as JSON: {"status", "version"}; status 0 when nobody answers
+gate.py forward PORT HOST PORT     hands every connection to PORT on to HOST
+gate.py ask URL                    prints one answer as JSON: {"status", "version"}; status 0 when nobody answers
 """
 
 import asyncio
