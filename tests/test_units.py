@@ -85,14 +85,14 @@ class TestBySystemd:
             assert "--cap-drop ALL" in texts(settings)[name]
             return
         place = placed(folder, name, texts(settings)[name])
-        gate = ["systemd-analyze", "security", "--offline=true", "--threshold=15", place]
+        gate = ["systemd-analyze", "security", "--offline=true", "--threshold=15", str(place)]
         said = subprocess.run(gate, capture_output=True, text=True, check=False)
         assert said.returncode == 0, said.stdout[-200:]
 
 
 def test_the_gate_closes(tmp_path: Path) -> None:
     (tmp_path / "bare.service").write_text("[Service]\nExecStart=/bin/true\n")
-    gate = ["systemd-analyze", "security", "--offline=true", "--threshold=15", tmp_path / "bare.service"]
+    gate = ["systemd-analyze", "security", "--offline=true", "--threshold=15", str(tmp_path / "bare.service")]
     assert subprocess.run(gate, capture_output=True, check=False).returncode == 1
 
 

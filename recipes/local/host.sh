@@ -1,7 +1,8 @@
+#!/bin/sh
 # Runs in a container that holds the essential packages' files and, in /var/cache/release, all packages: installs them
 # as a new Debian is installed, and leaves nothing that makes two hosts of this image one.
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin
-cd /var/cache/release
+cd /var/cache/release || exit
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d # nothing is started
 chmod 755 /usr/sbin/policy-rc.d
 mkdir -p /var/lib/dpkg/info /var/lib/dpkg/updates
