@@ -10,7 +10,9 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ __all__ = ["Event", "Player"]
 
 _PROGRAMS: Final = "BUILDONCE_ANSIBLE"  # a folder with Ansible's programs, when they are not on the PATH
 _OFTEN: Final = 0.2  # seconds
+_LONG: Final = 40  # characters of a home in which ssh's sockets would have too long a name: unix(7) allows 108 in all
 # ansible-playbook: hosts failed (2), were unreachable (4), or both (6). See ansible.executor.task_queue_manager.
 _HOSTS_FAILED: Final = frozenset({0, 2, 4, 6})
 
@@ -151,10 +154,33 @@ class Player:
             "ANSIBLE_CALLBACKS_ENABLED": "release_events",
             "ANSIBLE_RETRY_FILES_ENABLED": "false",
             "ANSIBLE_NOCOLOR": "true",
-            # The defaults would wait for a person, and make a connection for every task.
-            "ANSIBLE_PIPELINING": os.environ.get("ANSIBLE_PIPELINING", "true"),
+            **self._settings(),
         }
         return tuple(ours.items())
+
+    def _settings(self) -> dict[str, str]:
+        """Those of the recipe, unless the user has a configuration of Ansible; then what must not be missing."""
+        users = (self._cwd / "ansible.cfg", Path.home() / ".ansible.cfg")
+        if "ANSIBLE_CONFIG" in os.environ or any(one.is_file() for one in users):
+            found = {
+                "ANSIBLE_PIPELINING": "true",
+                # A host that hangs is told.
+                "ANSIBLE_SSH_EXTRA_ARGS": "-o ServerAliveInterval=5 -o ServerAliveCountMax=3",
+            }
+        else:
+            found = {"ANSIBLE_CONFIG": str(self._recipe / "ansible.cfg")}
+        if len(str(Path.home())) > _LONG:
+            found["ANSIBLE_SSH_CONTROL_PATH_DIR"] = _sockets()
+        return {key: os.environ.get(key, value) for key, value in found.items()}
+
+
+def _sockets() -> str:
+    """A folder with a short name that is this user's alone, for as long as ssh keeps connections."""
+    place = Path(tempfile.gettempdir(), f"release-ssh-{os.getuid()}")
+    place.mkdir(mode=0o700, exist_ok=True)
+    facts = place.lstat()
+    mine = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o077
+    return str(place) if mine else tempfile.mkdtemp(prefix="release-ssh-")
 
 
 def _program(name: str) -> str:
