@@ -223,7 +223,7 @@ class _Fields:
 
     def number(self, key: str) -> float:
         value = self.kind(key, int, float)
-        if not 0 <= value < 1e9:
+        if not 0 <= value < 1e16:
             raise Refused(f"the plan's {self.where}{key} is not as it should be: {value!r}")
         return float(value)
 

@@ -133,15 +133,15 @@ def test_maintainer_script_fails(machine: Machine) -> None:
 @pytest.mark.parametrize(("folder", "step"), [("/opt", "switch"), (HOME, "stage")])
 def test_disk_full(folder: str, step: str, machine: Machine) -> None:
     """Preflight says it; who goes on all the same has the old version."""
+    plan = machine.plan("1.1.0")
+    machine.bring(plan)
     machine.host.sh(f"""
         cp -a {folder} /var/tmp/kept
         mount -t tmpfs -o size=64m,mode=755 tmpfs {folder}
         cp -a /var/tmp/kept/. {folder}
+        dd if=/dev/zero of={folder}/ballast bs=4k 2>/dev/null || truncate -s -32k {folder}/ballast
     """)
     try:
-        plan = machine.plan("1.1.0")
-        machine.bring(plan)
-        machine.host.sh(f"dd if=/dev/zero of={folder}/ballast bs=4k 2>/dev/null || truncate -s -32k {folder}/ballast")
         assert "has room for 0 MB" in machine.preflight(plan).told
         for one in STEPS[: STEPS.index(step)]:
             assert machine.step(one, *(("--plan", f"{HOME}/incoming.json") if one == "lock" else ())).code == 0
