@@ -151,7 +151,7 @@ def has_image(name: str) -> bool:
 def test_the_image_with_a_database(shop: Environment, first: Built, second: Built) -> None:
     """An order that was placed with one version is there in the next; when it is down, nothing is."""
     running = shop.up(first.version)
-    assert (running["version"], running["form"], running["previous"]) == (first.version, "oci", "")
+    assert (running["version"], running["format"], running["previous"]) == (first.version, "oci", "")
     assert running["url"].startswith("http://127.0.0.1:")
     facts = {"status": "ok", "version": first.version, "database": "postgresql"}
     assert ask(f"{running['url']}/health") == facts

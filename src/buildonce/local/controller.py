@@ -52,7 +52,7 @@ class Running:
     environment: str
     name: str
     version: str
-    form: Form
+    format: Form
     file: str
     sha256: str
     url: str  # "" for what listens nowhere
@@ -152,7 +152,7 @@ def _started(given: Given, form: Runs, wish: Wish) -> Running:
         environment=place.name,
         name=given.project.name,
         version=chosen.version,
-        form=chosen.form,
+        format=chosen.form,
         file=chosen.artifact.file,
         sha256=chosen.artifact.sha256,
         url=f"http://127.0.0.1:{gate.published(opened)}" if opened else "",
@@ -235,8 +235,9 @@ def _version(place: Services, running: Found | None, name: str) -> str:
 @contextlib.contextmanager
 def _alone(system: System, name: str) -> Iterator[None]:
     """One command at a time changes an environment."""
-    system.store.root.mkdir(parents=True, exist_ok=True)
-    with (system.store.root / f"up-{name}.lock").open("w") as lock:
+    place = system.store.root / "up"
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / f"{name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -52,6 +52,8 @@ class Hosted:
         """Raises :class:`MissingToolError` when what reaches hosts is not there."""
         self._given = given
         self._base = ""
+        self._logs = given.state / "up" / given.place.name
+        self._player(given.project.root)
         if shutil.which("ssh") is None:
             raise MissingToolError("the program ssh is not on this machine", hint="sudo apt-get install openssh-client")
 
@@ -137,26 +139,28 @@ class Hosted:
     def _deploy(self, found: Found) -> None:
         given, place = self._given, self._given.place
         interpreter = str(given.chosen.target.interpreter)
-        logs = given.state / "up" / place.name
-        shutil.rmtree(logs, ignore_errors=True)
-        logs.mkdir(parents=True, mode=0o700)
+        shutil.rmtree(self._logs, ignore_errors=True)
+        self._logs.mkdir(parents=True, mode=0o700)
         door = gate.open_gate(place, self._base, interpreter, ssh.PORT, role="door")
         try:
             with tempfile.TemporaryDirectory(prefix="up-") as scratch:
                 inventory = ssh.inventory(place, found, gate.published(door), Path(scratch))
                 order = self._order(inventory)
-                player = Player(
-                    given.means.system.host,
-                    inventory=inventory,
-                    recipe=share.path("recipes", "ansible"),
-                    cwd=given.project.root,
-                    logs=logs,
-                )
-                report = Controller(order=order, player=player, system=given.means.system, folder=logs).run()
+                player = self._player(inventory)
+                report = Controller(order=order, player=player, system=given.means.system, folder=self._logs).run()
         finally:
             place.execute(found, "systemctl", "stop", "ssh")
             place.remove(door)
         self._require(report, found)
+
+    def _player(self, inventory: Path) -> Player:
+        return Player(
+            self._given.means.system.host,
+            inventory=inventory,
+            recipe=share.path("recipes", "ansible"),
+            cwd=self._given.project.root,
+            logs=self._logs,
+        )
 
     def _order(self, inventory: Path) -> Order:
         given, chosen, target = self._given, self._given.chosen, self._given.chosen.target

@@ -44,9 +44,9 @@ def image(target: Target, packages: Iterable[str], system: System) -> str:
     wanted = tuple(sorted({*_EVERYWHERE, *packages}))
     said = json.dumps([_RECIPE, deblock.question(target, wanted), files.sha256_file(_script())])
     tag = f"{_REPOSITORY}:{hashlib.sha256(said.encode()).hexdigest()[:32]}"
-    place = system.store.root / "hosts"
+    place = system.store.root / "up"
     place.mkdir(parents=True, exist_ok=True)
-    with (place / f"{tag.rpartition(':')[2]}.lock").open("w") as lock:
+    with (place / f"host-{tag.rpartition(':')[2]}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two commands make it once
         if images.identity(tag):
             images.touch(tag)

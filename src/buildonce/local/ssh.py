@@ -18,7 +18,7 @@ PORT: Final = 22
 # Host keys that no other container has.
 _PREPARE: Final = """
 install -d -m 700 /root/.ssh
-ssh-keygen -A >/dev/null
+ssh-keygen -A >/dev/null 2>&1
 systemctl start ssh
 cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub
 """
