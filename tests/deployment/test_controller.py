@@ -244,6 +244,15 @@ def test_the_other_host_of_its_batch_goes_back_as_well(deploy: Callable[..., Rep
     assert script.changing[-1] == ("rollback", ("h3",))
 
 
+def test_what_had_nothing_before_keeps_what_it_has(deploy: Callable[..., Report]) -> None:
+    script = Script(HOSTS, {("preflight", "h1"): [found("h1", current="")], ("deploy", "h2"): BACK})
+    report = deploy(script)
+    assert (report.verdict, report.exit_code) == ("partial", 7)
+    assert states(report)["h1"] == "confirmed"
+    assert "keeps it" in report.hosts[0].problems[0].message
+    assert ("rollback", ("h1",)) not in script.played
+
+
 def test_a_host_that_is_lost(deploy: Callable[..., Report]) -> None:
     script = Script(HOSTS, {("deploy", "h2"): [event("h2", "arm"), lost("h2")], ("status", "h2"): [lost("h2")]})
     report = deploy(script)

@@ -109,7 +109,11 @@ class Controller:
         """What the environment wants when a batch has failed."""
         policy = self.order.settings.on_failure
         confirmed = fleet.of("confirmed")
-        back = [host for host in confirmed if policy == "rollback" or (policy == "batch" and host in batch)]
+        wanted = [host for host in confirmed if policy == "rollback" or (policy == "batch" and host in batch)]
+        back = [host for host in wanted if fleet.before(host)]
+        for host in wanted:
+            if host not in back:
+                fleet.add(host, Problem(message="it had no version before this one, and keeps it"))
         if back:
             order = replace(self.order, version="", wish=replace(self.order.wish, mode="rollback"), folder=None)
             place = self.folder / "back"

@@ -46,6 +46,10 @@ class Fleet:
         """The hosts that are in one of *states*."""
         return tuple(host for host, one in self._known.items() if one.state in states)
 
+    def before(self, host: str) -> str:
+        """The version that it had; "" for none."""
+        return self._known[host].before
+
     def add(self, host: str, problem: Problem) -> None:
         """One more problem of *host*."""
         if problem not in self._known[host].problems:
