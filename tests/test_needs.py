@@ -57,7 +57,7 @@ def test_needs_and_what_the_application_is_told(tmp_path: Path) -> None:
         (CACHE + 'data = ["../x"]', "is not an absolute path", ".data[0]"),
         ('[tool.release.up.environment]\nX = "{database.url}"', "{database.url} in X is nothing that is there", ""),
         (CACHE + '[tool.release.up.credentials]\nx = "{cache.password}"', "known: cache.host, cache.port", ""),
-        ("[tool.release.up]\ntimeout = 0", "greater than 0", ".timeout"),
+        ("[tool.release.up]\ntimeout = 0", "above 0", ".timeout"),
     ],
 )
 def test_what_is_wrong_is_told(tmp_path: Path, text: str, message: str, where: str) -> None:

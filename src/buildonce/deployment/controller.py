@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from buildonce.deployment import batches, cargo, verdicts
 from buildonce.deployment.fleet import Fleet
-from buildonce.deployment.verdicts import Report
+from buildonce.deployment.verdicts import Problem, Report
 from buildonce.errors import BuildError, ReleaseError
 from buildonce.model import Command
 
