@@ -28,11 +28,22 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Built, Example
 
 WANTED = {"item": "a kettle", "quantity": 2}
-# The host of beat is then the one of orders: it is made once for both.
+# The hosts of beat and of what it needs are then the one of orders: it is made once for all.
 SETTINGS = """
 [tool.release.up]
 packages = ["libc6", "libgcc-s1", "libpq5"]
 timeout = 6
+[tool.release.up.environment]
+BEAT_FILES = "http://{files.host}:{files.port}/"
+[tool.release.up.needs.files]
+type = "command"
+packages = [
+    "apt", "dbus", "gpgv", "libc6", "libgcc-s1", "libpq5", "openssh-server", "python3", "python3.11", "systemd",
+    "systemd-sysv",
+]
+command = "python3 -m http.server --directory /srv/kept 7000"
+port = 7000
+data = ["/srv/kept"]
 """
 
 
@@ -214,6 +225,11 @@ def test_the_deb_by_the_recipe_of_production(shop: Environment, first: Built, se
     assert "Uvicorn running" in host.run("journalctl", "-u", "orders")
     assert host.run("systemctl", "is-active", "ssh", check=False).strip() == "inactive"
 
+    # The image of the host is kept; when nothing used it lately, this removes it.
+    old = shop.project.release("builder", "gc", "--dry-run", "--days", "-1")["hosts"]
+    (tag,) = host.container.image.tags
+    assert tag in {one["tag"] for one in old}
+
 
 def test_the_pex_and_then_the_image(heart: Environment) -> None:
     """One form takes the place of another."""
@@ -222,10 +238,14 @@ def test_the_pex_and_then_the_image(heart: Environment) -> None:
     host = heart.host("app")
     assert host.run("readlink", "/opt/beat/current").strip() == "releases/1.0.0"
     assert host.run("systemctl", "show", "--value", "-p", "NRestarts", "beat").strip() == "0"
+    assert 'BEAT_FILES="http://files:7000/"\n' in host.run("cat", "/etc/beat/env")
+    heart.host("files").sh("echo kept >/srv/kept/note")
 
     other = heart.up("1.1.0", "--format", "oci")
     assert (other["previous"], other["url"]) == ("1.0.0", running["url"])
     assert ask(f"{running['url']}/health")["version"] == "1.1.0"
+    script = "import os, urllib.request as r; print(r.urlopen(os.environ['BEAT_FILES'] + 'note').read().decode())"
+    assert heart.host("app").run("/usr/bin/python3.11", "-I", "-S", "-c", script).strip() == "kept"
 
 
 def test_what_is_not_healthy_or_interrupted_leaves_what_was(heart: Environment) -> None:
