@@ -261,6 +261,8 @@ def wanted(job: Job, state: State) -> Entry:
     waits = record.pending(place)
     if waits and (waits.deployment, waits.mode) == (plan.deployment, plan.mode):
         return waits.to
+    if state.current and plan.version == state.current.version:
+        return state.current  # back to what it has: nothing to do, or the same once more
     if not named:
         what = f"{plan.name} {plan.version} is" if plan.version else "no version before the present one is"
         raise Refused(f"{what} on this host: there is nothing to go back to")
