@@ -23,6 +23,7 @@ from tests.system import server as servers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from tests.conftest import Told
     from tests.integration.beats import Beats
     from tests.integration.hosts import Host
     from tests.integration.load import Count
@@ -245,6 +246,22 @@ def stores() -> Iterator[varied.Stores]:
 def public_key(home: Path, first: Built) -> Path:
     """The public key that the releases are signed with."""
     return home / "buildonce/keys/workstation.pub"
+
+
+# What these files do to a host is told at the end of the run, but for what goes well.
+FAULTS = {"test_host": "a deployment", "test_host_cuts": "a deployment", "test_host_trust": "a delivery"}
+NO_FAULTS = {
+    *("test_a_life", "test_nothing_was_there", "test_confirmed_is_confirmed", "test_preflight", "test_floor"),
+    *("test_preflight_of_a_host_that_is_taken", "test_from_apt"),
+}
+
+
+@pytest.fixture(autouse=True)
+def faults_are_told(request: pytest.FixtureRequest, told: Told) -> None:
+    """Each is counted when it was survived."""
+    what = FAULTS.get(request.path.stem)
+    if what and request.node.originalname not in NO_FAULTS:
+        told(f"{what}: {request.node.name.removeprefix('test_').replace('_', ' ')}", 1)
 
 
 @pytest.fixture(autouse=True)
