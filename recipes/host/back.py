@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import forms
 import guard
 import health
+import lease
 import migration
 import pool
 import record
@@ -53,6 +54,8 @@ def rollback(job: Job, by: str = "rollback") -> Facts:
     new = replace(state, current=waits.old).told("rolled_back", version, waits, by)
     record.remember(place, new)
     steps.conclude(place)
+    if by in ("guard", "boot"):  # whoever deployed is gone, and gives no lock back
+        lease.end(place, waits.deployment)
     if waits.old is None:
         unit.unshield(place)
     return {"changed": True, "state": "rolled_back", "version": version}

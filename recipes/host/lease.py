@@ -40,6 +40,13 @@ def give(place: Place, plan: Plan) -> bool:
     return bool(found and found.deployment == plan.deployment and record.remove(place.lease))
 
 
+def end(place: Place, deployment: str) -> None:
+    """Take away the lock of a deployment that is over."""
+    found = record.lease(place)
+    if found and found.deployment == deployment:
+        record.remove(place.lease)
+
+
 def free(place: Place, deployment: str) -> bool:
     """Whether nobody but *deployment* has it now."""
     found = record.lease(place)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.integration.fleet import Fleet
 
 HAPROXY = {"haproxy": "lb", "backend": "beat"}
+PENDING = ("test", "-e", "/var/lib/release/beat/pending.json")
 GUARD = 20  # seconds, where nobody is to confirm
 # The service does not start on a host that has this, when it is of that version.
 REFUSES = """\
@@ -121,7 +122,7 @@ def came_back(fleet: Fleet, name: str) -> None:
 def test_the_cable_is_pulled(ana: Deployer, fleet: Fleet, told: Told) -> None:
     """Of a host in the middle of its switch."""
     with deploying(ana, "deploy", "guarded", "1.1.0") as running:
-        hosts.until(lambda: fleet.nodes["h1"].succeeds("test", "-e", "/var/lib/release/beat/pending.json"))
+        hosts.until(lambda: fleet.nodes["h1"].succeeds(*PENDING), seconds=180)
         fleet.cut("h1")
         out, said = running.communicate(timeout=300)
     report = json.loads(out)
@@ -136,7 +137,7 @@ def test_the_cable_is_pulled(ana: Deployer, fleet: Fleet, told: Told) -> None:
 
 def test_a_host_hangs(ana: Deployer, fleet: Fleet, told: Told) -> None:
     with deploying(ana, "deploy", "guarded", "1.1.0") as running:
-        hosts.until(lambda: fleet.nodes["h2"].succeeds("test", "-e", "/var/lib/release/beat/pending.json"))
+        hosts.until(lambda: fleet.nodes["h2"].succeeds(*PENDING), seconds=180)
         fleet.pause("h2")
         out, said = running.communicate(timeout=300)
     report = json.loads(out)
