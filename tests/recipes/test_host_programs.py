@@ -59,8 +59,8 @@ def test_what_a_program_says_and_how_it_ends() -> None:
 def test_a_program_that_does_not_end() -> None:
     """It is ended with all that it started."""
     began = time.monotonic()
-    done = shell.run("sh", "-c", "sleep 1234 & echo $!; wait", timeout=0.5)
-    assert (done.code, time.monotonic() - began < 10) == (124, True)
+    done = shell.run("sh", "-c", "sleep 1234 & echo $!; wait", timeout=5)
+    assert (done.code, time.monotonic() - began < 120) == (124, True)
     stat = Path(f"/proc/{done.output.strip()}/stat")  # what is dead may lie there until somebody asks for it
     assert not stat.exists() or stat.read_text().split()[2] == "Z"
 
@@ -68,9 +68,9 @@ def test_a_program_that_does_not_end() -> None:
 def test_a_program_that_leaves_a_daemon_behind() -> None:
     """Maintainer scripts do; nobody waits for it."""
     began = time.monotonic()
-    done = shell.run("sh", "-c", "sleep 20 & echo $!")
+    done = shell.run("sh", "-c", "sleep 300 & echo $!")
     os.kill(int(done.output), 9)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 120
 
 
 def entry(version: str = "1.0", form: str = "pex", data: bytes = b"app") -> Any:
