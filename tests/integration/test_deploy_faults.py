@@ -119,6 +119,12 @@ def came_back(fleet: Fleet, name: str) -> None:
     sound(fleet, "1.0.0", name)
 
 
+def put_back(ana: Deployer, fleet: Fleet) -> None:
+    """Who came back alone is out of the balancer still; a deployment that finds such hosts well puts them in."""
+    assert ana.report("deploy", "halves", "1.0.0").verdict == "unchanged"
+    sound(fleet, "1.0.0")
+
+
 def test_the_cable_is_pulled(ana: Deployer, fleet: Fleet, told: Told) -> None:
     """Of a host in the middle of its switch."""
     with deploying(ana, "deploy", "guarded", "1.1.0") as running:
@@ -131,7 +137,7 @@ def test_the_cable_is_pulled(ana: Deployer, fleet: Fleet, told: Told) -> None:
     assert states == {"h1": "unreachable", "h2": "rolled_back", "h3": "not_reached", "h4": "not_reached"}
     fleet.join("h1")
     came_back(fleet, "h1")
-    sound(fleet, "1.0.0", "h2", "h3", "h4")
+    put_back(ana, fleet)
     told("the cable of a host is pulled", 1)
 
 
@@ -145,7 +151,7 @@ def test_a_host_hangs(ana: Deployer, fleet: Fleet, told: Told) -> None:
     assert next(one["state"] for one in report["hosts"] if one["host"] == "h2") == "unreachable"
     fleet.unpause("h2")
     came_back(fleet, "h2")
-    sound(fleet, "1.0.0", "h1", "h3", "h4")
+    put_back(ana, fleet)
     told("a host hangs", 1)
 
 

@@ -259,14 +259,16 @@ def answering(*answers: tuple[int, str, dict[str, str]]) -> Iterator[Any]:
 GOOD = (200, '{"version": "1.0"}', dict[str, str]())
 
 
-def waits(monkeypatch: pytest.MonkeyPatch, service: Any, *states: dict[str, str], successes: int = 3) -> Any:
+def waits(
+    monkeypatch: pytest.MonkeyPatch, service: Any, *states: dict[str, str], successes: int = 3, timeout: float = 1
+) -> Any:
     """Wait for version 1.0, while systemd tells *states*, the last one for ever."""
     left = [
         {"NRestarts": "0", "ActiveState": "active", "SubState": "running", "Result": "success", **s} for s in states
     ]
     monkeypatch.setattr(unit, "show", lambda *_, **__: left[0] if len(left) == 1 else left.pop(0))
     monkeypatch.setattr(unit, "journal", lambda *_: "what it said last")
-    check = plans.Check(timeout=1, successes=successes, interval=0.02, settle=0.02)
+    check = plans.Check(timeout=timeout, successes=successes, interval=0.02, settle=0.02)
     return health.wait(record.Place("tinyapp"), service, check, "1.0")
 
 
@@ -319,10 +321,8 @@ def test_restarted_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_failed_unit_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    began = time.monotonic()
     with answering((503, "", {})) as service, pytest.raises(Refused):
-        waits(monkeypatch, service, {"ActiveState": "failed"})
-    assert time.monotonic() - began < 0.9
+        waits(monkeypatch, service, {"ActiveState": "failed"}, timeout=10_000)
 
 
 def test_one_line_of_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
