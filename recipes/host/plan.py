@@ -91,7 +91,6 @@ class Plan:
     source: str
     version: str
     artifacts: dict[str, Artifact]
-    signed: bool
     apt: Repository | None
     service: Service
     common: dict[str, str]
@@ -160,7 +159,6 @@ def of(fields: Any) -> Plan:
         source=at.one_of("source", "bundle", "apt"),
         version=_version(at.text("version", _LINE), needed=fields["mode"] == "deploy"),
         artifacts={key: _artifact(at.fields("artifacts").fields(key)) for key in at.fields("artifacts").data},
-        signed=at.kind("signed", bool),
         apt=Repository(*(apt.text(key, _LINE) for key in ("uri", "suite", "component"))) if apt else None,
         service=_service(at.fields("service")),
         common=_units(at),

@@ -39,8 +39,7 @@ def digest(path: Path) -> str:
 
 def verify(folder: Path, keyring: Path, plan: Plan, artifact: Artifact) -> None:
     """Raise :class:`Refused` unless *folder* is the signed release that *plan* asks for, and nothing else."""
-    if plan.signed:
-        signature(folder, keyring)
+    signature(folder, keyring)
     listed = sums((folder / SUMS).read_bytes() if (folder / SUMS).is_file() else b"")
     for path in sorted(folder.iterdir()):
         if path.name in (SUMS, SIGNATURE):

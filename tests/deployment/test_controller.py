@@ -5,7 +5,6 @@ A scripted player stands for Ansible; ``tests/integration/test_deploy.py`` has r
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -114,7 +113,7 @@ def deploy(tmp_path: Path) -> Callable[..., Report]:
 
 def _project(root: Path, environment: Environment) -> Project:
     service = Service(command="beat serve", port=8000, migrate="beat migrate")
-    made = Project(
+    return Project(
         root=root,
         name="beat",
         distribution="beat",
@@ -130,7 +129,6 @@ def _project(root: Path, environment: Environment) -> Project:
         urls=(),
         settings=Settings(service=service, environments={"staging": environment}),
     )
-    return dataclasses.replace(made)
 
 
 def states(report: Report) -> dict[str, str]:

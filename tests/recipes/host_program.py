@@ -50,7 +50,6 @@ def plan(**changes: Any) -> dict[str, Any]:
                 "units": {},
             }
         },
-        "signed": True,
         "apt": None,
         "service": {
             "user": "tinyapp",

@@ -49,7 +49,6 @@ def test_a_good_plan_in_every_way_it_comes(tmp_path: Path) -> None:
         {"version": "1.0/../.."},
         {"version": "1.0-1"},
         {"version": 1},
-        {"signed": 1},
         {"artifacts": []},
         {"apt": {"uri": "https://a\nSigned-By: b", "suite": "s", "component": "main"}},
         {"guard": "300"},

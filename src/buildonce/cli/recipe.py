@@ -110,13 +110,11 @@ def _subject(root: Path, folder: Path | None, choice: _Choice, machine: System) 
     """The release, verified, and the project that it has to be of."""
     from buildonce import project as projects
     from buildonce import verification
-    from buildonce.deployment.orders import newest
+    from buildonce.deployment import built
     from buildonce.recipes.subject import Subject
 
     project = projects.read(root)
-    place = root / folder if folder else newest(root / "dist", project.name)
-    if place is None:
-        raise ReleaseError("nothing was built here", where=str(root / "dist"), hint="release build, or name a release")
+    place = root / folder if folder else built.find(project, "")
     said = verification.verify(place, verification.trusted(choice.keys, home()), machine).manifest
     if said.name != project.name:
         raise ConfigurationError(

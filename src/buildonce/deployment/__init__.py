@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from buildonce.deployment import orders
 from buildonce.deployment.controller import Controller
-from buildonce.deployment.orders import Wish, newest
+from buildonce.deployment.orders import Wish
 from buildonce.deployment.playing import Player
 from buildonce.deployment.verdicts import HostReport, Report
 from buildonce.system import share
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from buildonce.publishers import Means
 
-__all__ = ["HostReport", "Report", "Wish", "newest", "run"]
+__all__ = ["HostReport", "Report", "Wish", "run"]
 
 
 def run(root: Path, wish: Wish, means: Means, *, home: Path, state: Path, dry: bool = False) -> Report:

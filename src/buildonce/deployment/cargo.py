@@ -57,7 +57,6 @@ def plan(order: Order) -> dict[str, Any]:
         "source": settings.source,
         "version": order.version,
         "artifacts": {piece.target: _artifact(piece, order) for piece in order.pieces},
-        "signed": True,
         "apt": _repository(order) if settings.source == "apt" else None,
         "service": {
             "user": service.user or order.project.name,

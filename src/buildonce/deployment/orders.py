@@ -10,16 +10,14 @@ import secrets
 import socket
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from packaging.version import InvalidVersion, Version
-
-from buildonce import bundling, dependencies, manifest, vault, verification
+from buildonce import bundling, dependencies, vault, verification
 from buildonce import lock as locks
 from buildonce import project as projects
 from buildonce import target as targets
 from buildonce import version as versions
-from buildonce.deployment import keyrings
+from buildonce.deployment import built, keyrings
 from buildonce.errors import ConfigurationError, ReleaseError
 from buildonce.oci import reading
 
@@ -29,11 +27,12 @@ if TYPE_CHECKING:
 
     from buildonce.environments import Environment
     from buildonce.manifest import Manifest
+    from buildonce.model import Artifact, Target
     from buildonce.project import Project
     from buildonce.publishers import Means
     from buildonce.system import System
 
-__all__ = ["Order", "Piece", "Wish", "make", "newest"]
+__all__ = ["Order", "Piece", "Wish", "identity", "make"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +62,32 @@ class Piece:
     size: int = 0
     package: str = ""  # the Debian version
     image: str = ""  # sha256:… of the image's configuration
+
+    @classmethod
+    def on(cls, target: Target, **more: Any) -> Piece:
+        """What hosts of *target* install, with *more* fields."""
+        return cls(
+            target=target.name,
+            distribution=target.distribution,
+            release=target.release,
+            codename=target.codename,
+            architecture=target.architecture,
+            interpreter=str(target.interpreter),
+            **more,
+        )
+
+    @classmethod
+    def of(cls, said: Manifest, folder: Path, artifact: Artifact) -> Piece:
+        """An *artifact* of the release *said*, which is in *folder*."""
+        target = said.built(artifact.target).target
+        return cls.on(
+            target,
+            file=artifact.file,
+            sha256=artifact.sha256,
+            size=artifact.size,
+            package=said.version.deb(target) if artifact.kind == "deb" else "",
+            image=reading.image_id(folder / artifact.file) if artifact.kind == "oci" else "",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,8 +123,7 @@ def make(root: Path, wish: Wish, means: Means, home: Path) -> Order:
         )
     version, folder, pieces, packages = _wanted(project, settings, wish, means)
     return Order(
-        deployment=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}",
-        who=f"{getpass.getuser()}@{socket.gethostname()}",
+        **identity(),
         project=project,
         environment=wish.environment,
         settings=settings,
@@ -110,6 +134,14 @@ def make(root: Path, wish: Wish, means: Means, home: Path) -> Order:
         keyring=keyrings.read(wish.keys, home),
         packages=packages,
     )
+
+
+def identity() -> dict[str, str]:
+    """A new name for a deployment, and who is at it."""
+    return {
+        "deployment": f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}",
+        "who": f"{getpass.getuser()}@{socket.gethostname()}",
+    }
 
 
 def _environment(project: Project, name: str) -> Environment:
@@ -149,7 +181,7 @@ def _wanted(
                 "which version?", hint=f"release deploy {wish.environment} VERSION: one that is in the repository"
             )
         return _spelled(wish.what), None, tuple(_published(project, wish.what)), {}
-    folder = _folder(project, wish.what)
+    folder = built.find(project, wish.what)
     said = verification.verify(folder, means.trusted, means.system).manifest
     if said.name != project.name:
         raise ConfigurationError(
@@ -175,68 +207,8 @@ def _spelled(version: str) -> str:
     return versions.spell(version).pep440 if version else ""
 
 
-def _folder(project: Project, what: str) -> Path:
-    """The release that *what* names: a folder, or a version that was built here; without it the newest."""
-    dist = project.root / "dist"
-    if not what:
-        if found := newest(dist, project.name):
-            return found
-        raise ReleaseError("nothing was built here", where=str(dist), hint="release build")
-    if (project.root / what / manifest.FILE).is_file():
-        return project.root / what
-    try:
-        folder = dist / f"{project.name}-{_spelled(what)}"
-    except ConfigurationError:
-        folder = project.root / what
-    if not (folder / manifest.FILE).is_file():
-        raise ReleaseError(
-            f"there is no release {what!r} here",
-            where=str(dist),
-            hint=f"built here: {', '.join(_built(dist, project.name)) or 'nothing'}; or name the folder of a release",
-        )
-    return folder
-
-
-def newest(dist: Path, name: str) -> Path | None:
-    """The folder of the release with the highest version in *dist*; None when there is none."""
-    built = _built(dist, name)
-    return built[max(built, key=Version)] if built else None
-
-
-def _built(dist: Path, name: str) -> Mapping[str, Path]:
-    found = {}
-    for path in sorted(dist.glob(f"{name}-*/{manifest.FILE}")):
-        version = path.parent.name.removeprefix(f"{name}-")
-        try:
-            Version(version)
-        except InvalidVersion:
-            continue
-        found[version] = path.parent
-    return found
-
-
 def _pieces(said: Manifest, folder: Path, settings: Environment) -> tuple[Piece, ...]:
-    found = []
-    for artifact in said.artifacts:
-        if artifact.kind != settings.format:
-            continue
-        target = said.built(artifact.target).target
-        image = reading.image_id(folder / artifact.file) if artifact.kind == "oci" else ""
-        found.append(
-            Piece(
-                target=target.name,
-                distribution=target.distribution,
-                release=target.release,
-                codename=target.codename,
-                architecture=target.architecture,
-                interpreter=str(target.interpreter),
-                file=artifact.file,
-                sha256=artifact.sha256,
-                size=artifact.size,
-                package=said.version.deb(target) if artifact.kind == "deb" else "",
-                image=image,
-            )
-        )
+    found = [Piece.of(said, folder, one) for one in said.artifacts if one.kind == settings.format]
     if not found:
         raise ReleaseError(
             f"the release has no {settings.format}",
@@ -248,15 +220,4 @@ def _pieces(said: Manifest, folder: Path, settings: Environment) -> tuple[Piece,
 
 def _published(project: Project, version: str) -> Sequence[Piece]:
     spelled = versions.spell(version)
-    return [
-        Piece(
-            target=one.name,
-            distribution=one.distribution,
-            release=one.release,
-            codename=one.codename,
-            architecture=one.architecture,
-            interpreter=str(one.interpreter),
-            package=spelled.deb(one),
-        )
-        for one in targets.of(project.settings)
-    ]
+    return [Piece.on(one, package=spelled.deb(one)) for one in targets.of(project.settings)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from buildonce import deployment, manifest, verification
-from buildonce import version as versions
+from buildonce import verification
+from buildonce.deployment import built
 from buildonce.errors import ConfigurationError, ReleaseError
 from buildonce.system import images
 
@@ -51,7 +51,7 @@ def choose(project: Project, what: str, form: Form | None, means: Means) -> Chos
     Without a *form* it is the first of :data:`FORMS` that the release has. Raises
     :class:`buildonce.errors.VerificationError` unless every byte is as a trusted key signed it.
     """
-    folder = _folder(project, what)
+    folder = built.find(project, what)
     said = verification.verify(folder, means.trusted, means.system).manifest
     if said.name != project.name:
         raise ConfigurationError(
@@ -76,24 +76,3 @@ def _order(project: Project, target: str) -> int:
     """Targets in the order in which the project names them."""
     names = list(project.settings.targets)
     return names.index(target) if target in names else len(names)
-
-
-def _folder(project: Project, what: str) -> Path:
-    dist = project.root / "dist"
-    if not what:
-        if found := deployment.newest(dist, project.name):
-            return found
-        raise ReleaseError("nothing was built here", where=str(dist), hint="release build")
-    if (project.root / what / manifest.FILE).is_file():
-        return project.root / what
-    try:
-        folder = dist / f"{project.name}-{versions.spell(what).pep440}"
-    except ConfigurationError:
-        folder = project.root / what
-    if not (folder / manifest.FILE).is_file():
-        raise ReleaseError(
-            f"there is no release {what!r} here",
-            where=str(dist),
-            hint="build it with `release build`, or name the folder of a release",
-        )
-    return folder

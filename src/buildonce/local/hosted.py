@@ -7,11 +7,8 @@ stays when the next version comes, so that this one is an upgrade.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
-import secrets
 import shutil
-import socket
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from buildonce.debs import deb
 from buildonce.debs.closure import names
-from buildonce.deployment import keyrings
+from buildonce.deployment import keyrings, orders
 from buildonce.deployment.controller import Controller
 from buildonce.deployment.orders import Order, Piece
 from buildonce.deployment.orders import Wish as Deploying
@@ -163,19 +160,7 @@ class Hosted:
         )
 
     def _order(self, inventory: Path) -> Order:
-        given, chosen, target = self._given, self._given.chosen, self._given.chosen.target
-        piece = Piece(
-            target=target.name,
-            distribution=target.distribution,
-            release=target.release,
-            codename=target.codename,
-            architecture=target.architecture,
-            interpreter=str(target.interpreter),
-            file=chosen.artifact.file,
-            sha256=chosen.artifact.sha256,
-            size=chosen.artifact.size,
-            package=chosen.said.version.deb(target) if chosen.form == "deb" else "",
-        )
+        given, chosen = self._given, self._given.chosen
         settings = Environment(
             inventory=str(inventory),
             format=chosen.form,
@@ -183,8 +168,7 @@ class Hosted:
             settle=_SETTLE,
         )
         return Order(
-            deployment=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}",
-            who=f"{getpass.getuser()}@{socket.gethostname()}",
+            **orders.identity(),
             project=given.project,
             environment=given.place.name,
             settings=settings,
@@ -196,7 +180,7 @@ class Hosted:
             ),
             version=chosen.version,
             folder=chosen.folder,
-            pieces=(piece,),
+            pieces=(Piece.of(chosen.said, chosen.folder, chosen.artifact),),
             keyring=keyrings.read(given.keys, given.home),
             packages={},  # the host has them already
         )
