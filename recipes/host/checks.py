@@ -55,6 +55,7 @@ def preflight(job: Job) -> Facts:
         "target": target,
         "clock": time.time(),
         "healthy": healthy,
+        "locked": not lease.free(place, plan.deployment),
         "pending": waits is not None,
         "unchanged": not problems and waits is None and healthy and _is_there(place, plan, state, target),
     }

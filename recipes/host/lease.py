@@ -34,10 +34,10 @@ def take(place: Place, plan: Plan, *, by_force: bool = False) -> None:
         raise Refused("somebody else has just taken the lock of this host", "try again") from None
 
 
-def give(place: Place, plan: Plan) -> bool:
-    """Give it back; whether it was ours. That of another deployment stays."""
+def give(place: Place, plan: Plan, *, by_force: bool = False) -> bool:
+    """Give it back; whether there was one to give. That of another deployment stays, unless *by_force*."""
     found = record.lease(place)
-    return bool(found and found.deployment == plan.deployment and record.remove(place.lease))
+    return bool(found and (by_force or found.deployment == plan.deployment) and record.remove(place.lease))
 
 
 def end(place: Place, deployment: str) -> None:

@@ -56,6 +56,7 @@ class Script:
     say: Mapping[tuple[str, str], Sequence[Event]] = field(default_factory=dict)
     played: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     migrated: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)  # the hosts whose lock was taken away, whoever had it
 
     def hosts(self, *, without: Sequence[str] = ()) -> tuple[str, ...]:
         return tuple(name for name in self.names if name not in without)
@@ -66,6 +67,8 @@ class Script:
         self.played.append((playbook, tuple(hosts)))
         if variables["release_migrate"]:
             self.migrated += hosts
+        if playbook == "unlock" and variables["release_break_lock"]:
+            self.broken += hosts
         said = [one for host in hosts for one in self.say.get((playbook, host), self._well(playbook, host))]
         for one in said:
             heard(one)
@@ -87,7 +90,7 @@ class Script:
 
 @pytest.fixture
 def deploy(tmp_path: Path) -> Callable[..., Report]:
-    def run(script: Script, *, mode: Any = "deploy", dry: bool = False, **settings: Any) -> Report:
+    def run(script: Script, *, dry: bool = False, wish: Mapping[str, Any] | None = None, **settings: Any) -> Report:
         environment = Environment(inventory="hosts", **{"batches": (1, 2, "100%"), **settings})
         order = Order(
             deployment="d1",
@@ -95,7 +98,7 @@ def deploy(tmp_path: Path) -> Callable[..., Report]:
             project=_project(tmp_path, environment),
             environment="staging",
             settings=environment,
-            wish=Wish(environment="staging", mode=mode),
+            wish=Wish(environment="staging", **(wish or {})),
             version="2.0",
             folder=None,
             pieces=(),
@@ -163,6 +166,16 @@ def test_hosts_that_have_it_are_left_alone_but_put_back_into_the_balancer(deploy
     assert states(report)["h2"] == "unchanged"
     assert ("undrain", ("h2",)) in script.played
     assert all("h2" not in hosts for _, hosts in script.changing)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["nothing to do", "something to do"])
+def test_a_lock_is_broken_where_nothing_else_has_to_change(deploy: Callable[..., Report], whole: bool) -> None:
+    """Our own locks are given back as ours: whoever has broken one of them meanwhile keeps it."""
+    has = HOSTS if whole else ("h2", "h3")
+    script = Script(HOSTS, {("preflight", host): [found(host, unchanged=True, locked=host == "h2")] for host in has})
+    report = deploy(script, wish={"break_lock": True})
+    assert report.verdict == ("unchanged" if whole else "succeeded")
+    assert script.broken == ["h2"]
 
 
 def test_a_plan_changes_nothing(deploy: Callable[..., Report]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -90,6 +91,24 @@ def started(fleet: Fleet) -> dict[str, str]:
     """When each host started the service."""
     show = ("systemctl", "show", "-pActiveEnterTimestampMonotonic", "beat")
     return {name: host.run(*show) for name, host in fleet.hosts.items()}
+
+
+def test_a_lock_of_somebody_who_is_gone(ana: Deployer, fleet: Fleet) -> None:
+    """In the way until it ends; with --break-lock it is taken away, though nothing else has to be done on that host."""
+    home = "/var/lib/release/beat"
+    for name in ("h1", "h2"):
+        plan = json.loads(fleet.nodes[name].run("cat", f"{home}/plan.json"))
+        text = base64.b64encode(json.dumps({**plan, "deployment": "gone", "lease": 3600}).encode()).decode()
+        fleet.nodes[name].run("python3", f"{home}/host.pyz", "lock", "--name", "beat", "--plan-json", text)
+
+    held = ana.report("deploy", "production", "1.0.0", code=1)
+    assert held.states == {"h1": "preflight_failed", "h2": "preflight_failed", "h3": "unchanged"}
+    assert "--break-lock" in held.said("h1")
+
+    since = started(fleet)
+    assert ana.report("deploy", "production", "1.0.0", "--break-lock").verdict == "unchanged"
+    assert started(fleet) == since
+    assert ana.report("deploy", "production", "1.0.0").verdict == "unchanged"
 
 
 def test_people_see_it(ana: Deployer) -> None:

@@ -56,14 +56,14 @@ class Controller:
         cut = batches.split(wanted, self.order.settings.batches)
         if dry or fleet.of("unknown", "unreachable", "preflight_failed", "verify_failed") or not wanted:
             if not dry and not wanted:
-                self._put_back(fleet)
+                self._tidy(fleet)
             return self._report(fleet, cut)
         try:
             if self._hook("before") and self._prepare(fleet, wanted):
                 self._batches(fleet, cut)
         finally:
-            self._play("unlock", "give the locks back", wanted)
-        self._put_back(fleet)
+            self._play("unlock", "give the locks back", wanted, release_break_lock=False)
+        self._tidy(fleet)
         return self._finished(fleet, cut)
 
     def _hosts(self) -> tuple[str, ...]:
@@ -122,8 +122,14 @@ class Controller:
             events = self._play("rollback", f"back on {_hosts(back)}", back, release_files=str(place))
             fleet.sent_back(back, events)
 
-    def _put_back(self, fleet: Fleet) -> None:
-        """Hosts that were as wanted before may be out of the balancer since they went back by themselves."""
+    def _tidy(self, fleet: Fleet) -> None:
+        """Take from hosts that were as wanted before what a deployment left that is gone.
+
+        Its lock, which preflight lets pass for ``--break-lock`` alone; and their place in the balancer, which they
+        lost when they went back by themselves.
+        """
+        if locked := fleet.locked():
+            self._play("unlock", f"break the lock of {_hosts(locked)}", locked)
         if self.order.settings.balancer and (hosts := fleet.of("unchanged")):
             self._play("undrain", f"put {_hosts(hosts)} into the balancer", hosts)
 

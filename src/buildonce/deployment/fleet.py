@@ -27,6 +27,7 @@ class _Known:
     after: str = ""
     problems: list[Problem] = field(default_factory=list)
     skew: float = 0.0  # seconds that its clock is ahead
+    locked: bool = False  # by another deployment, when preflight looked
 
 
 class Fleet:
@@ -45,6 +46,10 @@ class Fleet:
     def of(self, *states: HostState) -> tuple[str, ...]:
         """The hosts that are in one of *states*."""
         return tuple(host for host, one in self._known.items() if one.state in states)
+
+    def locked(self) -> tuple[str, ...]:
+        """The hosts on which nothing had to change, and which had the lock of another deployment."""
+        return tuple(host for host, one in self._known.items() if one.locked and one.state == "unchanged")
 
     def before(self, host: str) -> str:
         """The version that it had; "" for none."""
@@ -65,6 +70,7 @@ class Fleet:
                 continue
             one.problems = list(event.problems)
             one.before = one.after = str(event.result.get("current") or "")
+            one.locked = bool(event.result.get("locked"))
             skew = float(event.result.get("clock") or now) - now
             if abs(skew) > most_skew:
                 hint = "timedatectl set-ntp true: signatures and repositories have times"
