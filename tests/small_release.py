@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from buildonce import manifest, provenance, sbom
-from buildonce.config import Settings
 from buildonce.manifest import Built
 from buildonce.model import (
     Artifact,
@@ -26,13 +25,13 @@ from buildonce.model import (
     Wheel,
     Wheelhouse,
 )
-from buildonce.project import Project
 from buildonce.signing import keys, sums
 from buildonce.stage import Stage
 from buildonce.system import archive as archives
 from buildonce.system import files
 from buildonce.system.archive import Member
 from buildonce.system.store import Store
+from tests import small_project
 from tests.debs import making as debs
 
 if TYPE_CHECKING:
@@ -125,22 +124,7 @@ def stage(path: Path, *, on: Target | None = None, wheels: Sequence[Wheel] = ())
     )
     return Stage(
         path=path,
-        project=Project(
-            root=path,
-            name="tinyapp",
-            distribution="tinyapp",
-            summary="A tiny application for tests.",
-            static_version="",
-            requires_python=">=3.11",
-            dependencies=("click",),
-            dynamic=(),
-            build_requires=(),
-            build_backend="",
-            license="MIT",
-            authors=("Ada Lovelace <ada@example.org>",),
-            urls=(),
-            settings=Settings(),
-        ),
+        project=small_project.project(path, dependencies=("click",)),
         source=SOURCE,
         version=VERSION,
         target=on,

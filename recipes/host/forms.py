@@ -24,7 +24,7 @@ def prepare(place: Place, plan: Plan, entry: Entry) -> None:
     if entry.format == "deb":
         deb.prepare(place, file)
     elif entry.format == "oci":
-        image.require(plan, entry)
+        image.require(plan.units, entry)
         image.prepare(plan.engine, entry, file)
     else:
         files.prepare(place, entry, file)

@@ -36,9 +36,9 @@ def prepare(engine: str, entry: Entry, file: Path) -> None:
         raise Refused(f"{file.name} holds another image than {entry.image}", kind=VERIFICATION)
 
 
-def require(plan: Plan, entry: Entry) -> None:
-    """Raise :class:`Refused` unless the units run this image."""
-    if not any(_bare(entry) in text for text in plan.units.values()):
+def require(units: dict[str, str], entry: Entry) -> None:
+    """Raise :class:`Refused` unless one of the *units* runs this image."""
+    if not any(_bare(entry) in text for text in units.values()):
         raise Refused(f"no unit of the plan runs the image {entry.image}")
 
 

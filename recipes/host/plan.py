@@ -44,7 +44,7 @@ class Artifact:
     architecture: str
     interpreter: str
     size: int
-    units: dict[str, str]  # beside those of the plan
+    units: dict[str, str]  # the files, by path from the root
     packages: dict[str, str]  # of the distribution, that the deb needs and the parcel has: file name → sha256
 
 
@@ -93,7 +93,6 @@ class Plan:
     artifacts: dict[str, Artifact]
     apt: Repository | None
     service: Service
-    common: dict[str, str]
     engine: str
     check: Check
     guard: float
@@ -107,7 +106,7 @@ class Plan:
     def units(self) -> dict[str, str]:
         """The unit files for this host, by path from the root."""
         artifact = self.artifact()
-        return {**self.common, **(artifact.units if artifact else {})}
+        return artifact.units if artifact else {}
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -161,7 +160,6 @@ def of(fields: Any) -> Plan:
         artifacts={key: _artifact(at.fields("artifacts").fields(key)) for key in at.fields("artifacts").data},
         apt=Repository(*(apt.text(key, _LINE) for key in ("uri", "suite", "component"))) if apt else None,
         service=_service(at.fields("service")),
-        common=_units(at),
         engine=at.one_of("engine", "", "docker", "podman"),
         check=Check(
             check.number("timeout"),
@@ -251,7 +249,7 @@ def _artifact(at: _Fields) -> Artifact:
         architecture=at.text("architecture", _WORD),
         interpreter=at.text("interpreter", re.compile(r"(/[\w.+-]+)+")),
         size=int(at.number("size")),
-        units=_units(at) if "units" in at.data else {},
+        units=_units(at),
         packages=_packages(at.fields("packages")) if "packages" in at.data else {},
     )
 

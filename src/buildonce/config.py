@@ -23,6 +23,7 @@ from buildonce.model import FORMATS, Format
 from buildonce.needs import Need, UpSettings
 from buildonce.service import CommandLine, Resources, Service
 from buildonce.tables import Matching as _Matching
+from buildonce.tables import Package as _Package
 from buildonce.tables import Table as _Table
 from buildonce.tables import schema as _schema
 
@@ -57,7 +58,6 @@ _Maintainer = Annotated[
     str,
     _Matching(r"[^\s<>\x00-\x1f\x7f][^<>\x00-\x1f\x7f]* <[^\s<>@]+@[^\s<>@]+>", "written as Name <mail@host>"),
 ]
-_DebName = Annotated[str, _Matching(r"[a-z0-9][a-z0-9+.-]+", "the name of a Debian package")]
 _BaseImage = Annotated[str, _Matching(_BASE, "pinned: name@sha256:<64 digits>, or the path of an OCI archive (.tar)")]
 _VAULT: Final = (
     r"oci(?:\+http)?://[^\s@:/]+(?::\d+)?/[^\s@:]+|https?://[^\s@]+|file://[^\s@]+"
@@ -77,7 +77,7 @@ _Key = Annotated[str, _Matching(r"[^\x00-\x1f\x7f]+", "a path or a URI")]
 class BuildSettings(_Table):
     """What one dependency needs: to be compiled, or to be accepted."""
 
-    apt: tuple[_DebName, ...] = ()
+    apt: tuple[_Package, ...] = ()
     """Debian packages for the build root, such as `libpq-dev`."""
 
     startup: bool = False

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from buildonce.errors import Problem
 from buildonce.system import share
-from buildonce.tables import Matching, Table
+from buildonce.tables import AbsolutePath, Matching, Table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -45,9 +45,6 @@ _Multiarch = Annotated[str, Matching(r"[a-z0-9_]+-linux-[a-z0-9]+", "a multiarch
 _Glibc = Annotated[str, Matching(r"2\.[0-9]+", "a version of glibc, such as 2.36")]
 _Symbols = Annotated[str, Matching(r"[0-9]+(?:\.[0-9]+)+", "a version, such as 3.4.30")]
 _Python = Annotated[str, Matching(r"3\.[0-9]+\.[0-9]+", "a full version of CPython, such as 3.11.2")]
-_Path = Annotated[
-    str, Matching(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._@+-]+)+", "an absolute path of plain characters, without . and ..")
-]
 _Link = Annotated[str, Matching(r"/?[A-Za-z0-9._+-]+(?:/[A-Za-z0-9._+-]+)*", "where a link leads")]
 _Package = Annotated[str, Matching(r"-?[a-z0-9][a-z0-9+.-]+", "the name of a Debian package, or - and such a name")]
 # It goes into the version of a deb and, without its first character, into the build tag of a wheel.
@@ -79,17 +76,17 @@ class TargetTable(Table):
     """The newest `CXXABI` symbols of libstdc++.so.6; likewise."""
     python: _Python | None = None
     """The full version of its CPython, such as `3.11.2`."""
-    interpreter: _Path | None = None
+    interpreter: AbsolutePath | None = None
     """The place of that CPython; its name has the version: `/usr/bin/python3.11`."""
     revision: _Revision | None = None
     """The end of a deb's version and of a compiled wheel's build tag; `+` and the target's name when not given."""
-    units: _Path | None = None
+    units: AbsolutePath | None = None
     """Where its debhelper looks for systemd units; `/usr/lib/systemd/system` when not given."""
     toolchain: tuple[_Package, ...] | None = None
     """Debian packages of the build root; added to those it starts from, `-name` takes one away."""
     runtime: tuple[_Package, ...] | None = None
     """Debian packages of every image; likewise."""
-    alternatives: dict[_Path, _Link] | None = None
+    alternatives: dict[AbsolutePath, _Link] | None = None
     """Links that maintainer scripts would make, such as `"/usr/bin/awk" = "mawk"`; added likewise."""
     libraries: tuple[_Package, ...] | None = None
     """Debian packages whose libraries wheels may need, for a target without a toolchain; added likewise."""

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StrictInt, model_validator
 
-from buildonce.tables import Matching, Table
+from buildonce.tables import Matching, Program, Table
 
 __all__ = ["Balancer", "Environment", "Form", "Hooks"]
 
@@ -22,7 +22,6 @@ _HOST: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 
 _Path = Annotated[str, Matching(r"[^\x00-\x1f\x7f]+", "a path, absolute or below the project")]
 _Host = Annotated[str, Matching(_HOST, "the name of a host in the inventory")]
-_Program = Annotated[str, Matching(r"[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*", "a program and its arguments on one line")]
 _Batch = (
     Annotated[StrictInt, Field(ge=1)]
     | Annotated[str, Matching(r"[1-9][0-9]?%|100%", "a number of hosts, or a share of them such as 25%")]
@@ -34,11 +33,11 @@ _Socket = Annotated[str, Matching(r"(?:/[A-Za-z0-9._-]+)+", "an absolute path of
 class Hooks(Table):
     """Programs of the controller: run in the project's folder, with `RELEASE_…` in their environment."""
 
-    before: _Program = ""
+    before: Program = ""
     """Before the first host is changed; when it fails, none is."""
-    after: _Program = ""
+    after: Program = ""
     """After all hosts were confirmed."""
-    failed: _Program = ""
+    failed: Program = ""
     """After a deployment that did not succeed."""
 
 
@@ -51,9 +50,9 @@ class Balancer(Table):
     """The backend; its servers have the names that the hosts have in the inventory."""
     socket: _Socket = "/run/haproxy/admin.sock"
     """The statistics socket, of level admin."""
-    drain: _Program | None = None
+    drain: Program | None = None
     """Takes the host `RELEASE_HOST` out, and ends when it has no requests left."""
-    undrain: _Program | None = None
+    undrain: Program | None = None
     """Puts it back."""
 
     @model_validator(mode="after")
@@ -83,7 +82,7 @@ class Environment(Table):
     """How many hosts in all have the new version after each batch."""
     soak: Annotated[float, Field(ge=0, le=86_400)] = 0
     """Seconds to wait between two batches."""
-    acceptance: _Program = ""
+    acceptance: Program = ""
     """Run after each batch, as an end user would use the service; when it fails the deployment has failed."""
     on_failure: Literal["rollback", "batch", "freeze"] = "rollback"
     """What then happens to hosts that have the new version: all go back, those of the batch go back, or none."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field, StrictInt, model_validator
 
-from buildonce.tables import Matching, Table
+from buildonce.tables import AbsolutePath, Credential, Matching, Package, Program, Table, User, Value, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,16 +25,6 @@ _NeedName = Annotated[
     str,
     Matching(rf"(?!{APPLICATION}$)[a-z][a-z0-9-]{{0,30}}", "a host name: small letters, digits and -; not `app`"),
 ]
-_Package = Annotated[str, Matching(r"[a-z0-9][a-z0-9+.-]+", "the name of a Debian package")]
-_Line = Annotated[str, Matching(r"[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*", "a program and its arguments on one line")]
-_User = Annotated[str, Matching(r"[a-z_][a-z0-9_-]{0,30}", "a system user's name")]
-_Variable = Annotated[str, Matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
-_Value = Annotated[str, Matching(r"[^\x00-\x1f\x7f\"\\]*", "a value on one line without double quotes and backslashes")]
-_Credential = Annotated[str, Matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "a file name of letters, digits, ., - and _")]
-_Folder = Annotated[
-    str,
-    Matching(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._@+-]+)+", "an absolute path of plain characters, without . and .."),
-]
 
 
 class Need(Table):
@@ -42,15 +32,15 @@ class Need(Table):
 
     type: Literal["postgresql", "command"]
     """`postgresql`, with a database and a user that are made; or `command`, anything else."""
-    packages: tuple[_Package, ...] = ()
+    packages: tuple[Package, ...] = ()
     """The Debian packages that it is in; `postgresql` when that is the type and nothing is given."""
-    command: _Line = ""
+    command: Program = ""
     """For `command`: the program that runs, in the foreground."""
-    user: _User = "root"
+    user: User = "root"
     """For `command`: as whom."""
     port: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
     """For `command`: the TCP port that it listens on; it is ready when somebody answers there."""
-    data: tuple[_Folder, ...] = ()
+    data: tuple[AbsolutePath, ...] = ()
     """For `command`: folders that are kept until `release down`."""
 
     @model_validator(mode="after")
@@ -80,12 +70,12 @@ class UpSettings(Table):
 
     needs: dict[_NeedName, Need] = Field(default={})
     """What runs beside the application, by the host name that it has in the network of both."""
-    environment: dict[_Variable, _Value] = Field(default={})
+    environment: dict[Variable, Value] = Field(default={})
     """Settings from the environment, in which `{need.host}`, `{need.port}` and, of a PostgreSQL, `{need.user}`,
     `{need.password}`, `{need.database}` and `{need.url}` stand for what is there."""
-    credentials: dict[_Credential, _Value] = Field(default={})
+    credentials: dict[Credential, Value] = Field(default={})
     """What the service reads as its credentials here, by file name; placeholders as in `environment`."""
-    packages: tuple[_Package, ...] = ()
+    packages: tuple[Package, ...] = ()
     """More Debian packages of the host that `--format deb` and `--format pex` install on."""
     timeout: Annotated[float, Field(gt=0, le=3_600)] = 60
     """Seconds in which what was started has to be healthy."""

@@ -141,7 +141,7 @@ class _Facts:
     def check_name(self, name: str, settings: Settings) -> None:
         """The name of the release must be good for a deb and, when it is a service's, for a user."""
         from buildonce.config import NAME
-        from buildonce.service import USER
+        from buildonce.tables import USER
 
         if self.name and re.fullmatch(NAME, name) is None:
             self._add(

@@ -10,11 +10,10 @@ from typing import Annotated, Final
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, Field, StrictBool, StrictInt, ValidationInfo, field_validator
 
-from buildonce.tables import Matching, Table
+from buildonce.tables import AbsolutePath, Credential, Matching, Table, User, Value, Variable
 
-__all__ = ["USER", "CommandLine", "Resources", "Service", "Variable"]
+__all__ = ["CommandLine", "Resources", "Service"]
 
-USER: Final = r"[a-z_][a-z0-9_-]{0,30}"  # useradd(8), sysusers.d(5)
 # Words that mean the same to systemd, an image and a shell: no quotes, expansions or control characters.
 _WORD: Final = r"[^\s\x00-\x1f\x7f\"'\\`$;&|<>%]+"
 
@@ -27,7 +26,6 @@ def _version(value: str) -> str:
         raise ValueError(msg) from error
 
 
-_User = Annotated[str, Matching(USER, "a system user's name: up to 31 of a-z, 0-9, _ and -, a letter or _ first")]
 CommandLine = Annotated[
     str,
     Matching(
@@ -38,13 +36,6 @@ CommandLine = Annotated[
 _UrlPath = Annotated[
     str, Matching(r"/[A-Za-z0-9._~!&()*+,;=:@/?-]*", "a path on the service's port that starts with /")
 ]
-_Folder = Annotated[
-    str,
-    Matching(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._@+-]+)+", "an absolute path of plain characters, without . and .."),
-]
-Variable = Annotated[str, Matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
-_Value = Annotated[str, Matching(r"[^\x00-\x1f\x7f\"\\]*", "a value on one line without double quotes and backslashes")]
-_Credential = Annotated[str, Matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "a file name of letters, digits, ., - and _")]
 _Memory = Annotated[str, Matching(r"|[1-9][0-9]*[KMGT]", "an amount of memory, such as 512M")]
 _Share = Annotated[str, Matching(r"|[1-9][0-9]*%", "a share of a CPU, such as 50% or 200%")]
 _Version = Annotated[str, AfterValidator(_version)]
@@ -70,20 +61,20 @@ class Service(Table):
     """The TCP port that it listens on."""
     health: _UrlPath = "/health"
     """The path on that port which answers 200 when the service is well."""
-    user: _User = ""
+    user: User = ""
     """The system user it runs as; the name of the release when not given."""
-    environment: dict[Variable, _Value] = Field(default={})
+    environment: dict[Variable, Value] = Field(default={})
     """Settings from the environment; never secrets: they would be in the artifact."""
     migrate: CommandLine = ""
     """A command that is run before the service starts, such as a database migration."""
-    writable: tuple[_Folder, ...] = ()
+    writable: tuple[AbsolutePath, ...] = ()
     """Folders, beside its own below /var/lib, that the service may write to."""
     notify: StrictBool = False
     """The service says when it is ready: `READY=1` to the socket that `NOTIFY_SOCKET` names (sd_notify)."""
     socket: StrictBool = False
     """systemd listens on the port and the service gets the socket as file descriptor 3 (sd_listen_fds): it can be
     restarted without refusing a connection."""
-    credentials: tuple[_Credential, ...] = ()
+    credentials: tuple[Credential, ...] = ()
     """Secrets that the service reads from files of these names in the folder `CREDENTIALS_DIRECTORY`; on the host they
     are root's files in /etc/<name>/credentials."""
     resources: Resources = Resources()

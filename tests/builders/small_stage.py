@@ -11,13 +11,11 @@ from packaging.utils import parse_wheel_filename
 
 from buildonce import target as targets
 from buildonce import tree
-from buildonce.config import Settings
 from buildonce.model import Digest, Source, Tree, Version, Wheel, Wheelhouse
-from buildonce.project import Project
 from buildonce.stage import Stage
 from buildonce.system import files
 from buildonce.system.store import Store
-from tests import wheelmaker
+from tests import small_project, wheelmaker
 from tests.oci.image_stage import REAL, download, runner, store
 
 if TYPE_CHECKING:
@@ -91,24 +89,11 @@ def bare(
     own = wheel(app_wheel(path / "wheels", scripts=scripts, version=version.pep440))
     copies = [Path(shutil.copy(wheel, path / "wheels")) for wheel in wheels]
     house = tuple(sorted((own, *map(wheel, copies)), key=lambda w: w.name))
-    facts: dict[str, Any] = {
-        "root": path,
-        "name": "tinyapp",
-        "summary": "A tiny application for tests.",
-        "static_version": "",
-        "requires_python": ">=3.11",
-        "dependencies": (),
-        "dynamic": (),
-        "build_requires": (),
-        "build_backend": "",
-        "license": "MIT",
-        "authors": ("Ada Lovelace <ada@example.org>",),
-        "urls": (("Homepage", "https://tinyapp.example.org/"),),
-        "settings": Settings.model_validate(settings or {}),
-    }
     return Stage(
         path=path,
-        project=Project(**{**facts, **project}),
+        project=small_project.project(
+            path, settings=settings, **{"urls": (("Homepage", "https://tinyapp.example.org/"),), **project}
+        ),
         source=Source(commit=COMMIT, tree=COMMIT, epoch=EPOCH, tag="", url="", dirty=None, changes=tuple(changes)),
         version=version,
         target=target,

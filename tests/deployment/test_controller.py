@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buildonce.config import Settings
 from buildonce.deployment import cargo
 from buildonce.deployment.controller import Controller
 from buildonce.deployment.orders import Order, Wish
 from buildonce.deployment.playing import Event
 from buildonce.environments import Balancer, Environment, Hooks
-from buildonce.project import Project
 from buildonce.service import Service
 from buildonce.system import System
 from buildonce.system.console import SilentProgress
 from buildonce.system.net import Net
 from buildonce.system.run import HostRunner
 from buildonce.system.store import Store
+from tests import small_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -95,7 +94,9 @@ def deploy(tmp_path: Path) -> Callable[..., Report]:
         order = Order(
             deployment="d1",
             who="ana@laptop",
-            project=_project(tmp_path, environment),
+            project=small_project.project(
+                tmp_path, name="beat", settings={"service": SERVICE, "environments": {"staging": environment}}
+            ),
             environment="staging",
             settings=environment,
             wish=Wish(environment="staging", **(wish or {})),
@@ -114,30 +115,11 @@ def deploy(tmp_path: Path) -> Callable[..., Report]:
     return run
 
 
-def _project(root: Path, environment: Environment) -> Project:
-    service = Service(command="beat serve", port=8000, migrate="beat migrate")
-    return Project(
-        root=root,
-        name="beat",
-        distribution="beat",
-        summary="",
-        static_version="",
-        requires_python="",
-        dependencies=(),
-        dynamic=(),
-        build_requires=(),
-        build_backend="",
-        license="",
-        authors=(),
-        urls=(),
-        settings=Settings(service=service, environments={"staging": environment}),
-    )
-
-
 def states(report: Report) -> dict[str, str]:
     return {one.host: one.state for one in report.hosts}
 
 
+SERVICE = Service(command="beat serve", port=8000, migrate="beat migrate")
 HOSTS = ("h1", "h2", "h3", "h4")
 
 

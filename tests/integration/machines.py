@@ -130,7 +130,7 @@ def running(name: str, image: hosts.Image, where: Network, ip: str, key: str, **
     place = where.client.api.create_endpoint_config(ipv4_address=ip, aliases=[name])
     settings = {"network": where.name, "networking_config": {where.name: place}, "hostname": name, **options}
     settings["cap_add"] = [*settings.get("cap_add", ()), "NET_ADMIN"]
-    with hosts.running(image.tag(), systemd=True, **settings) as host:
+    with hosts.running(image.tag(), systemd=True, target=image.target, **settings) as host:
         node = Node(host.container, host.python, name, ip)
         node.settle()
         node.run("sh", "-euc", PREPARE, "-", key)

@@ -100,7 +100,6 @@ class Machine:
                 "environment": {},
                 "writable": [],
             },
-            "units": {},
             "engine": "",
             "check": CHECK,
             "guard": 120,

@@ -267,8 +267,8 @@ def test_preflight(machine: Machine) -> None:
         ({**good, "format": "pex"}, "beat is deployed here as deb, the plan says pex"),
         (older, "1.0.0 runs here, and 0.9.0 is older"),
         ({**good, "name": "other"}, "the plan is for other, not for beat"),
-        ({**good, "units": {"/etc/passwd": ""}}, "the plan wants to write '/etc/passwd'"),
-        ({**good, "units": {"/etc/systemd/system/../../passwd": ""}}, "the plan wants to write"),
+        (changed(good, units={"/etc/passwd": ""}), "the plan wants to write '/etc/passwd'"),
+        (changed(good, units={"/etc/systemd/system/../../passwd": ""}), "the plan wants to write"),
     ]
     before = machine.host.sh(f"find {HOME} /etc/systemd /run/release | sort")
     for plan, message in cases:

@@ -23,17 +23,16 @@ from platformdirs import user_cache_path
 
 from buildonce import buildroot, fetch, tree
 from buildonce import target as targets
-from buildonce.config import Settings
 from buildonce.debs import lock as debs
 from buildonce.model import Digest, Source, Version, Wheel, Wheelhouse
 from buildonce.oci import packages
-from buildonce.project import Project
 from buildonce.stage import Stage
 from buildonce.system import files
 from buildonce.system.console import SilentProgress
 from buildonce.system.net import Net
 from buildonce.system.run import HostRunner
 from buildonce.system.store import Store
+from tests import small_project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -188,7 +187,13 @@ def stage(
     (path / "sbom.cdx.json").write_bytes(sbom)
     return Stage(
         path=path,
-        project=_project(path, settings),
+        project=small_project.project(
+            path,
+            name="shop",
+            summary="Sells things.",
+            urls=(("Homepage", "https://shop.example.org/"),),
+            settings=settings,
+        ),
         source=Source(
             commit="1a2b3c4" + "0" * 33,
             tree="0" * 40,
@@ -211,24 +216,6 @@ def stage(
         scripts=tuple(sorted(scripts)),
         store=store(),
         digest=Digest("0" * 64),
-    )
-
-
-def _project(root: Path, settings: Mapping[str, Any]) -> Project:
-    return Project(
-        root=root,
-        name="shop",
-        summary="Sells things.",
-        static_version="",
-        requires_python=">=3.11",
-        dependencies=(),
-        dynamic=(),
-        build_requires=(),
-        build_backend="",
-        license="MIT",
-        authors=("Ada Lovelace <ada@example.org>",),
-        urls=(("Homepage", "https://shop.example.org/"),),
-        settings=Settings.model_validate(dict(settings)),
     )
 
 

@@ -60,7 +60,6 @@ def plan(**changes: Any) -> dict[str, Any]:
             "environment": {"MODE": "50%"},
             "writable": ["/srv/tinyapp"],
         },
-        "units": {},
         "engine": "",
         "check": {"timeout": 60, "successes": 3, "interval": 1, "settle": 3},
         "guard": 300,

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildonce import target as targets
-from buildonce.config import Settings
 from buildonce.manifest import Built, Manifest
 from buildonce.model import Artifact, Digest, Source, Tree, Version
 from buildonce.oci import layout
-from buildonce.project import Project
 from buildonce.recipes.subject import Subject
 from buildonce.system import canonical, files
+from tests import small_project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +62,14 @@ def subject(
         tools={},
         data=b"",
     )
-    return Subject(project=_project(folder, name, said), manifest=manifest, folder=folder, target=target)
+    project = small_project.project(
+        folder,
+        name=name,
+        summary='Takes "orders", 100% of them.',
+        urls=(("Homepage", "https://example.org/orders"),),
+        settings=said,
+    )
+    return Subject(project=project, manifest=manifest, folder=folder, target=target)
 
 
 def _artifact(folder: Path, kind: ArtifactKind, target: str, version: str) -> Artifact:
@@ -75,24 +81,6 @@ def _artifact(folder: Path, kind: ArtifactKind, target: str, version: str) -> Ar
         path.write_bytes(canonical.dump([kind, target]))
     digest = files.sha256_file(path)
     return Artifact(kind=kind, path=Path(path.name), sha256=digest, size=path.stat().st_size, target=target)
-
-
-def _project(folder: Path, name: str, settings: Mapping[str, Any]) -> Project:
-    return Project(
-        root=folder,
-        name=name,
-        summary='Takes "orders", 100% of them.',
-        static_version="",
-        requires_python="",
-        dependencies=(),
-        dynamic=(),
-        build_requires=(),
-        build_backend="",
-        license="MIT",
-        authors=(),
-        urls=(("Homepage", "https://example.org/orders"),),
-        settings=Settings.model_validate(settings),
-    )
 
 
 def with_image_of_its_own(given: Subject) -> Subject:

@@ -58,11 +58,18 @@ def test_what_a_program_says_and_how_it_ends() -> None:
 
 def test_a_program_that_does_not_end() -> None:
     """It is ended with all that it started."""
-    began = time.monotonic()
     done = shell.run("sh", "-c", "sleep 1234 & echo $!; wait", timeout=5)
-    assert (done.code, time.monotonic() - began < 120) == (124, True)
-    stat = Path(f"/proc/{done.output.strip()}/stat")  # what is dead may lie there until somebody asks for it
-    assert not stat.exists() or stat.read_text().split()[2] == "Z"
+    assert done.code == 124
+    while running(done.output.strip()):  # it has its signal, and ends when the kernel comes to it
+        time.sleep(0.05)
+
+
+def running(process: str) -> bool:
+    """What is dead may lie there until somebody asks for it."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_a_program_that_leaves_a_daemon_behind() -> None:
@@ -179,7 +186,7 @@ def test_the_migration_in_a_container_of_its_own(engine: Any, tmp_path: Path) ->
     found = units.files(SETTINGS, Facts(name="tinyapp", image=f"sha256:{DIGEST}"), "oci", engine)
     service = found["/etc/systemd/system/tinyapp.service"]
     one = entry(form="oci")
-    image.require(plans.of(plan(format="oci", units=dict(found))), one)
+    image.require(dict(found), one)
     made = image.migration(service, "tinyapp", one, ("tinyapp", "migrate", "--all"))
     job = migration.once(made, (), 60, tmp_path / "said", own=migration._CLIENT)
     (start,) = (line for line in job.splitlines() if line.startswith("ExecStart="))
@@ -202,11 +209,11 @@ def test_the_migration_in_a_container_of_its_own(engine: Any, tmp_path: Path) ->
 
 
 def test_units_that_do_not_run_the_image() -> None:
-    found = plans.of(plan(format="oci", units={"/etc/systemd/system/tinyapp.service": "ExecStart=docker run tinyapp"}))
+    line = "ExecStart=docker run tinyapp"
     with pytest.raises(Refused):
-        image.require(found, entry(form="oci"))
+        image.require({"/etc/systemd/system/tinyapp.service": line}, entry(form="oci"))
     with pytest.raises(Refused):
-        image.migration("ExecStart=docker run tinyapp", "tinyapp", entry(form="oci"), ("tinyapp",))
+        image.migration(line, "tinyapp", entry(form="oci"), ("tinyapp",))
 
 
 def test_an_engine_that_loads_another_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -67,7 +67,6 @@ def plan(order: Order) -> dict[str, Any]:
             "environment": dict(service.environment),
             "writable": list(service.writable),
         },
-        "units": {},
         "engine": settings.engine if settings.format == "oci" else "",
         "check": {
             "timeout": settings.timeout,
