@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
@@ -18,12 +17,9 @@ if TYPE_CHECKING:
 
 def loaded(engine: str, entry: Entry) -> bool:
     """Whether the engine has exactly this image."""
-    done = shell.run(engine, "image", "inspect", _bare(entry))
-    try:
-        found = json.loads(done.output) if done.ok else []
-    except ValueError:
-        return False
-    return any(str(one.get("Id", "")).removeprefix("sha256:") == _bare(entry) for one in found)
+    done = shell.run(engine, "image", "inspect", "--format", "{{.Id}}", _bare(entry))
+    # podman warns beside it, of cgroups of version 1 for one
+    return done.ok and _bare(entry) in (line.removeprefix("sha256:") for line in done.output.splitlines())
 
 
 def prepare(engine: str, entry: Entry, file: Path) -> None:

@@ -35,7 +35,8 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 # The files that take longest, by minutes: begun first, so that none of them runs alone at the end.
 LONG = (
     *("test_variations", "test_deploy_orders", "test_deploy_faults", "test_host", "test_deploy", "test_up"),
-    *("test_docs_commands", "test_host_trust", "test_recipes", "test_deploy_load", "test_apt_hosts"),
+    *("test_docs_commands", "test_recipes", "test_host_trust", "test_deploy_distributions", "test_deploy_load"),
+    "test_apt_hosts",
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import docker
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
     from docker.models.networks import Network
 
-__all__ = ["BALANCER", "DOCKER", "IMAGE", "PODMAN", "Engine", "Node", "network", "running"]
+__all__ = ["BALANCER", "DOCKER", "IMAGE", "NEWER", "NEWER_PODMAN", "PODMAN", "Engine", "Node", "network", "running"]
 
 _REACHED: Final = ("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "procps", "iproute2")
 IMAGE: Final = hosts.Image(name="fleet-host", packages=(*_REACHED, "python3", "python3.11", "gpgv"))
+NEWER: Final = hosts.Image(  # where apt has sqv check signatures
+    name="fleet-host", packages=(*_REACHED, "python3", "python3.13", "sqv"), target="debian-13"
+)
 BALANCER: Final = hosts.Image(name="fleet-balancer", packages=(*_REACHED, "python3", "haproxy"))
 
 # The engine drops what leaves the network, and yet shows a way out, and a name server, on which programs hang.
@@ -64,10 +67,10 @@ class Engine:
     options: Mapping[str, Any]
 
 
-def _engine(name: str, *packages: str, kept: str, **options: Any) -> Engine:
+def _engine(name: str, base: hosts.Image, *packages: str, kept: str, **options: Any) -> Engine:
     """A host with an engine that keeps its images below *kept*: on a disk of its own, as layers need one."""
     return Engine(
-        image=hosts.Image(name=f"fleet-{name}", packages=(*IMAGE.packages, *packages)),
+        image=replace(base, name=f"fleet-{name}", packages=(*base.packages, *packages)),
         options={
             "cap_add": ["ALL"],
             "cap_drop": ["SYS_RESOURCE"],
@@ -79,12 +82,13 @@ def _engine(name: str, *packages: str, kept: str, **options: Any) -> Engine:
     )
 
 
-DOCKER: Final = _engine("docker", "docker.io", "iptables", kept="/var/lib/docker")
-PODMAN: Final = _engine(
-    *("podman", "podman", "runc"),
-    kept="/var/lib/containers",
-    ulimits=[docker.types.Ulimit(name=name, soft=1024, hard=1024) for name in ("nofile", "nproc")],
-)
+_PODMAN: Final[Mapping[str, Any]] = {
+    "kept": "/var/lib/containers",
+    "ulimits": [docker.types.Ulimit(name=name, soft=1024, hard=1024) for name in ("nofile", "nproc")],
+}
+DOCKER: Final = _engine("docker", IMAGE, "docker.io", "iptables", kept="/var/lib/docker")
+PODMAN: Final = _engine("podman", IMAGE, "podman", "runc", **_PODMAN)
+NEWER_PODMAN: Final = _engine("podman", NEWER, "podman", "runc", "nftables", **_PODMAN)
 
 
 @dataclass(frozen=True)

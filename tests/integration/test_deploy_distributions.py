@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from buildonce.signing import openpgp
 from tests import small_release
-from tests.integration import beats
+from tests.integration import beats, hosts
 from tests.integration import fleet as fleets
 from tests.integration.conftest import repository
 from tests.integration.deploying import Deployer, debian, environment, sound
-from tests.integration.fleet import IMAGE, Engine
+from tests.integration.machines import IMAGE, NEWER, NEWER_PODMAN, Engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +27,11 @@ if TYPE_CHECKING:
 
 NEW: Final = "debian-13"
 BOTH: Final = f"\n[tool.release.targets.debian-12]\n[tool.release.targets.{NEW}]\n"
-TRIXIE: Final = replace(
-    IMAGE,
-    target=NEW,
-    packages=(*(one for one in IMAGE.packages if one not in ("python3.11", "gpgv")), "python3.13", "sqv"),
-)
-HOSTS: Final = {name: Engine(image=image, options={}) for name, image in (("twelve", IMAGE), ("thirteen", TRIXIE))}
+HOSTS: Final = {
+    "twelve": Engine(image=IMAGE, options={}),
+    "thirteen": Engine(image=NEWER, options={}),
+    "podman": NEWER_PODMAN,
+}
 HOME: Final = "/var/lib/release/beat"
 # What the host says of a release in a folder, and of keys that it trusts, by the code that it was brought.
 JUDGE: Final = f"""\
@@ -62,7 +60,11 @@ def ana(fleet: Fleet, home: Path, tmp_path_factory: pytest.TempPathFactory) -> D
     root = folder / "beat"
     shutil.copytree(beats.PROJECT, root, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     with (root / "pyproject.toml").open("a") as settings:
-        settings.write(BOTH + environment("both", fleet.inventory))
+        settings.write(
+            BOTH
+            + environment("both", fleet.inventory_of("twelve", "thirteen"))
+            + environment("image", fleet.inventory_of("podman"), format="oci", engine="podman")
+        )
     site = repository(root, tag="v1.0.0", XDG_CONFIG_HOME=str(home))
     site.release("build")
     site.commit("Version 1.1.0", **{"README.md": "# beat\n\nSays its version over HTTP.\n"})
@@ -74,13 +76,25 @@ def ana(fleet: Fleet, home: Path, tmp_path_factory: pytest.TempPathFactory) -> D
 def test_its_life(ana: Deployer, fleet: Fleet) -> None:
     assert ana.report("deploy", "both", "1.0.0").states == {"twelve": "confirmed", "thirteen": "confirmed"}
     assert ana.report("deploy", "both", "1.1.0").verdict == "succeeded"
-    sound(fleet, "1.1.0")
-    assert {name: debian(node) for name, node in fleet.hosts.items()} == {
+    sound(fleet, "1.1.0", "twelve", "thirteen")
+    assert {name: debian(fleet.nodes[name]) for name in ("twelve", "thirteen")} == {
         "twelve": "1.1.0-1+deb12",
         "thirteen": "1.1.0-1+deb13",
     }
-    assert ana.report("rollback", "both").versions == dict.fromkeys(HOSTS, ("1.1.0", "1.0.0"))
-    sound(fleet, "1.0.0")
+    assert ana.report("rollback", "both").versions == dict.fromkeys(("twelve", "thirteen"), ("1.1.0", "1.0.0"))
+    sound(fleet, "1.0.0", "twelve", "thirteen")
+
+
+def test_an_image_under_podman(ana: Deployer, fleet: Fleet) -> None:
+    """Which has another store, another network and another cgroup driver than docker."""
+    for version in ("1.0.0", "1.1.0"):
+        assert ana.report("deploy", "image", version).states == {"podman": "confirmed"}
+        sound(fleet, version, "podman", form="oci")
+    assert ana.report("deploy", "image", "1.1.0").verdict == "unchanged"
+    fleet.power_cut("podman")
+    hosts.until(lambda: fleet.nodes["podman"].healthy(version="1.1.0"))
+    assert ana.report("rollback", "image").versions == {"podman": ("1.1.0", "1.0.0")}
+    sound(fleet, "1.0.0", "podman", form="oci")
 
 
 @pytest.mark.parametrize(("name", "program", "other"), [("twelve", "gpgv", "sqv"), ("thirteen", "sqv", "gpgv")])

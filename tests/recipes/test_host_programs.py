@@ -222,8 +222,7 @@ def test_an_engine_that_loads_another_image(monkeypatch: pytest.MonkeyPatch, tmp
 
     def engine(*argv: str, **_: object) -> Any:
         said.append(argv)
-        known = [{"Id": f"sha256:{'6' * 64}"}] if argv[1] == "image" else []
-        return shell.Done(argv, 0, json.dumps(known))
+        return shell.Done(argv, 0, f"sha256:{'6' * 64}\n" if argv[1] == "image" else "Loaded image: tinyapp\n")
 
     monkeypatch.setattr(shell, "run", engine)
     with pytest.raises(Refused) as refused:

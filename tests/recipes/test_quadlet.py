@@ -23,7 +23,7 @@ def test_the_container_is_confined_and_of_this_very_image(tmp_path: Path) -> Non
     assert {key: values(text, key) for key in expected} == {key: [value] for key, value in expected.items()}
     assert values(text, "PodmanArgs") == ["--pids-limit=512"]
     assert values(text, "HealthCmd") == [
-        "/usr/bin/python3.11 -I -S /usr/lib/buildonce/health.py http://127.0.0.1:8000/health"
+        "CMD /usr/bin/python3.11 -I -S /usr/lib/buildonce/health.py http://127.0.0.1:8000/health"
     ]
     assert values(text, "Requires") == values(text, "Secret") == []
 

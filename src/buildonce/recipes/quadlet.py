@@ -81,8 +81,11 @@ def _limits(subject: Subject) -> Iterator[str]:
 
 
 def _check(subject: Subject, image: Image) -> str:
-    """The image's own health check, which podman does not read from an image of the OCI format."""
-    return f"{image.target.interpreter} -I -S /usr/lib/buildonce/health.py {subject.url}"
+    """The image's own health check, which podman does not read from an image of the OCI format.
+
+    Without ``CMD`` podman gives the line to a shell, which the image has not.
+    """
+    return f"CMD {image.target.interpreter} -I -S /usr/lib/buildonce/health.py {subject.url}"
 
 
 def _told(subject: Subject) -> str:
