@@ -267,8 +267,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not bodiless:
             limit = int(length) // 2 if length and truncated else None
             for piece in _pieces(answer, limit, truncated=truncated):
+                exchange.sent += len(piece)  # before it: whoever has the answer may look at once
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
-                exchange.sent += len(piece)
         if truncated:
             raise _CutError
         if chunked:

@@ -335,6 +335,16 @@ def test_a_backend_that_leaves_out_the_commit(repository: Repository, host: Runn
     assert ask_backend(found.clone) == found.version.pep440
 
 
+def test_a_project_whose_tables_stand_in_several_places(repository: Repository, host: Runner) -> None:
+    """With another one between them, as many have it."""
+    text = MODULE + '\n[project.urls]\nHomepage = "https://example.org/"\n'
+    repository.commit(**{"pyproject.toml": text, "hello.py": '__version__ = "1.5"\n'})
+    found = Settled(repository, host, ask_backend)
+    assert found.pyproject["project"]["version"] == found.version.pep440 == ask_backend(found.clone)
+    assert "dynamic" not in found.pyproject["project"]
+    assert found.pyproject["project"]["urls"] == {"Homepage": "https://example.org/"}
+
+
 def test_a_version_from_a_module(repository: Repository, host: Runner) -> None:
     repository.commit(**{"pyproject.toml": MODULE, "hello.py": '__version__ = "1.5"\n'})
     found = Settled(repository, host, ask_backend)

@@ -38,7 +38,7 @@ class Answer:
     def told(self) -> str:
         if not self.status:
             return self.body
-        return f"{self.status}, version {self.version or 'not said'}: {self.body}"
+        return f"{self.status}, version {self.version}: {self.body}" if self.version else f"{self.status}: {self.body}"
 
     def fields(self) -> dict[str, object]:
         return {"status": self.status, "version": self.version, "body": self.body}
@@ -83,7 +83,10 @@ def wait(place: Place, service: Service, check: Check, version: str) -> Answer:
 def _ill(place: Place, answer: Answer, facts: dict[str, str], version: str) -> Refused:
     restarts = f", restarted {facts['NRestarts']} times" if facts["NRestarts"] not in ("", "0") else ""
     state = f"the unit is {facts['ActiveState']} ({facts['SubState']}, {facts['Result']}{restarts})"
-    what = "answers as another version" if answer.status == http.client.OK else "is not well"
+    what = "is not well"
+    if answer.status == http.client.OK:
+        silent = "does not say its version, in JSON or in the header X-Release"
+        what = "answers as another version" if answer.version else silent
     return Refused(
         f"{place.name} {version} {what}: {answer.told()}; {state}",
         unit.journal(place),

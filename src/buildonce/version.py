@@ -160,7 +160,7 @@ def _patch(pyproject: Path, version: str, epoch: int) -> None:
     if "version" in table.get("dynamic", ()):
         table["dynamic"].remove("version")
         if not table["dynamic"]:
-            table.remove("dynamic")
+            del table["dynamic"]  # no remove(): tables that stand in several places have none
     table["version"] = version
     text = tomlkit.dumps(document)
     written = tomllib.loads(text)

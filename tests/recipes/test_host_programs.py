@@ -297,8 +297,8 @@ def test_well_at_last(answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ((503, '{"version": "1.0"}', {}), "is not well: 503, version 1.0"),
         ((200, '{"version": "0.9"}', {}), "answers as another version: 200, version 0.9"),
-        ((200, "ok", {}), "answers as another version: 200, version not said"),
-        ((200, "[]", {}), "version not said"),
+        ((200, "ok", {}), "does not say its version, in JSON or in the header X-Release: 200: ok"),
+        ((200, "[]", {}), "does not say its version"),
         ((302, "", {"Location": "http://127.0.0.1:1/"}), "is not well: 302"),
     ],
 )
