@@ -142,21 +142,3 @@ def test_power_cut(two: Fleet) -> None:
     assert not node.succeeds("test", "-e", "/run/of-this-boot")
     assert node.succeeds("test", "-e", "/var/of-all-boots")
     assert ping(two.inventory)["h2"] == "ok"
-
-
-@pytest.mark.parametrize("engine", ["docker", "podman"])
-def test_engine(beats: Beats, engine: str) -> None:
-    """A host that runs containers does so, after its power was cut as well."""
-    kinds = {"docker": fleet.DOCKER, "podman": fleet.PODMAN}
-    image = beats["1.0.0"].file("oci")
-    with fleet.running(0, balancer=False, engines={"e1": kinds[engine]}) as made:
-        node = made.nodes["e1"]
-        node.run(engine, "load", "--quiet", "--input", node.put(image, "/srv"))
-        (loaded,) = node.run(engine, "images", "--quiet").split()
-        strict = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--pull=never")
-        for _ in range(2):
-            node.run(engine, "run", "--detach", "--publish=127.0.0.1:8000:8000", *strict, loaded)
-            hosts.until(lambda: node.healthy(version="1.0.0"), told=lambda: node.run(engine, "ps", "--all"))
-            made.power_cut("e1")
-            hosts.until(lambda: node.succeeds(engine, "info"))
-        assert made.too_much("e1") == ""

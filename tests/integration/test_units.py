@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from tests.integration.beats import Beats
     from tests.integration.hosts import Host
 
-# Takes a second to start, and says so when it has.
+# Takes a second to start, and says so when it has; when it has to end it first answers whom it has begun to hear.
 SLOW = """\
 #!/usr/bin/python3.11
-import getpass, json, os, pathlib, socket, time
+import getpass, json, os, pathlib, signal, socket, threading, time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 class Answer(BaseHTTPRequestHandler):
@@ -38,6 +38,7 @@ secret = (pathlib.Path(os.environ["CREDENTIALS_DIRECTORY"]) / "db-url").read_tex
 time.sleep(1)
 server = HTTPServer(("", 0), Answer, bind_and_activate=False)
 server.socket = socket.socket(fileno=3)
+signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as tell:
     tell.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", chr(0)))
 server.serve_forever()
