@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from buildonce.errors import ReleaseError
+from buildonce.local import gate
 from buildonce.system import share
+from buildonce.system.placing import Found, Said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,3 +127,30 @@ def test_it_hands_connections_on_whole(application: int) -> None:
 def test_a_connection_to_nobody_is_closed() -> None:
     with forwarding(free()) as (_, port), socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("answer", "told", "next_step"),
+    [
+        ({"status": 200, "version": ""}, "answers 200 and no version", "a header X-Release"),
+        ({"status": 200, "version": "1.3"}, "answers 200 and version 1.3, not 1.4", "give it longer"),
+        ({"status": 503, "version": "1.4"}, "answers 503", "give it longer"),
+        ({"status": 0, "version": "", "why": "refused"}, "answers nothing: refused", "give it longer"),
+    ],
+)
+def test_what_is_told_of_an_application_that_does_not_get_well(answer: Any, told: str, next_step: str) -> None:
+    class Engine:
+        def execute(self, *_: Any) -> Said:
+            return Said(code=0, output=json.dumps(answer))
+
+    made = Found(id="1", role="gate", name="gate", image="", running=True, ports={}, facts={"interpreter": "python3"})
+    with pytest.raises(ReleaseError) as refused:
+        gate.await_health(
+            Engine(),  # type: ignore[arg-type]
+            made,
+            gate.Expected(health="/health", version="1.4", timeout=-1),
+            alive=lambda: None,
+        )
+    (problem,) = refused.value.problems
+    assert told in problem.message
+    assert next_step in problem.hint
