@@ -55,7 +55,7 @@ def rollback(job: Job, by: str = "rollback") -> Facts:
     record.remember(place, new)
     steps.conclude(place)
     if by in ("guard", "boot"):  # whoever deployed is gone, and gives no lock back
-        lease.end(place, waits.deployment)
+        lease.give(place, waits.deployment)
     if waits.old is None:
         unit.unshield(place)
     return {"changed": True, "state": "rolled_back", "version": version}

@@ -34,17 +34,10 @@ def take(place: Place, plan: Plan, *, by_force: bool = False) -> None:
         raise Refused("somebody else has just taken the lock of this host", "try again") from None
 
 
-def give(place: Place, plan: Plan, *, by_force: bool = False) -> bool:
-    """Give it back; whether there was one to give. That of another deployment stays, unless *by_force*."""
+def give(place: Place, deployment: str, *, by_force: bool = False) -> bool:
+    """Give back that of *deployment*, or *by_force* anybody's; whether there was one to give."""
     found = record.lease(place)
-    return bool(found and (by_force or found.deployment == plan.deployment) and record.remove(place.lease))
-
-
-def end(place: Place, deployment: str) -> None:
-    """Take away the lock of a deployment that is over."""
-    found = record.lease(place)
-    if found and found.deployment == deployment:
-        record.remove(place.lease)
+    return bool(found and (by_force or found.deployment == deployment) and record.remove(place.lease))
 
 
 def free(place: Place, deployment: str) -> bool:

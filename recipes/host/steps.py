@@ -64,7 +64,7 @@ def lock(job: Job) -> Facts:
 
 def unlock(job: Job) -> Facts:
     """Give the lock back, or with force that of a deployment which is gone."""
-    return {"changed": lease.give(job.place, job.given, by_force=job.by_force)}
+    return {"changed": lease.give(job.place, job.given.deployment, by_force=job.by_force)}
 
 
 def stage(job: Job) -> Facts:

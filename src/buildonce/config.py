@@ -22,10 +22,7 @@ from buildonce.errors import ConfigurationError, Problem
 from buildonce.model import FORMATS, Format
 from buildonce.needs import Need, UpSettings
 from buildonce.service import CommandLine, Resources, Service
-from buildonce.tables import Matching as _Matching
-from buildonce.tables import Package as _Package
-from buildonce.tables import Table as _Table
-from buildonce.tables import schema as _schema
+from buildonce.tables import Matching, Package, Table, schema
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -52,46 +49,46 @@ _BASE: Final = r"[a-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}|[^\x00-\x1f\x7f]+
 
 _Name = Annotated[
     str,
-    _Matching(NAME, "a name for Python, Debian and a path alike: two or more of a-z, 0-9 and single hyphens"),
+    Matching(NAME, "a name for Python, Debian and a path alike: two or more of a-z, 0-9 and single hyphens"),
 ]
 _Maintainer = Annotated[
     str,
-    _Matching(r"[^\s<>\x00-\x1f\x7f][^<>\x00-\x1f\x7f]* <[^\s<>@]+@[^\s<>@]+>", "written as Name <mail@host>"),
+    Matching(r"[^\s<>\x00-\x1f\x7f][^<>\x00-\x1f\x7f]* <[^\s<>@]+@[^\s<>@]+>", "written as Name <mail@host>"),
 ]
-_BaseImage = Annotated[str, _Matching(_BASE, "pinned: name@sha256:<64 digits>, or the path of an OCI archive (.tar)")]
+_BaseImage = Annotated[str, Matching(_BASE, "pinned: name@sha256:<64 digits>, or the path of an OCI archive (.tar)")]
 _VAULT: Final = (
     r"oci(?:\+http)?://[^\s@:/]+(?::\d+)?/[^\s@:]+|https?://[^\s@]+|file://[^\s@]+"
     r"|(?![A-Za-z0-9+.-]+://)[^\x00-\x1f\x7f]+"
 )
 _Vault = Annotated[
-    str, _Matching(_VAULT, "a folder, a bundle (.tar), https://host/path or oci://host/name, without credentials")
+    str, Matching(_VAULT, "a folder, a bundle (.tar), https://host/path or oci://host/name, without credentials")
 ]
 _Vaults = Annotated[
     tuple[_Vault, ...],
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
-    WithJsonSchema({"anyOf": [_schema(_VAULT), {"type": "array", "items": _schema(_VAULT)}]}),
+    WithJsonSchema({"anyOf": [schema(_VAULT), {"type": "array", "items": schema(_VAULT)}]}),
 ]
-_Key = Annotated[str, _Matching(r"[^\x00-\x1f\x7f]+", "a path or a URI")]
+_Key = Annotated[str, Matching(r"[^\x00-\x1f\x7f]+", "a path or a URI")]
 
 
-class BuildSettings(_Table):
+class BuildSettings(Table):
     """What one dependency needs: to be compiled, or to be accepted."""
 
-    apt: tuple[_Package, ...] = ()
+    apt: tuple[Package, ...] = ()
     """Debian packages for the build root, such as `libpq-dev`."""
 
     startup: bool = False
     """Accept that its wheel runs code whenever Python starts (a `.pth` file), as `coverage` does."""
 
 
-class Image(_Table):
+class Image(Table):
     """The container image."""
 
     base: _BaseImage = ""
     """A base image pinned by digest, or an OCI archive; made from locked Debian packages when not given."""
 
 
-class Sign(_Table):
+class Sign(Table):
     """How the release is signed."""
 
     key: _Key = ""
@@ -111,7 +108,7 @@ _Tables = Annotated[dict[str, TargetTable], Field(min_length=1)]
 _Targets = Annotated[_Tables, BeforeValidator(_as_tables, json_schema_input_type=_Names | _Tables)]
 
 
-class Settings(_Table):
+class Settings(Table):
     """All of `[tool.release]`. Every key is optional."""
 
     name: _Name = ""
@@ -142,7 +139,7 @@ class Settings(_Table):
     """What compiling a dependency needs, by the name of its distribution."""
 
 
-_TABLES: Final[Mapping[str, type[_Table]]] = {
+_TABLES: Final[Mapping[str, type[Table]]] = {
     "service": Service,
     "resources": Resources,
     "build": BuildSettings,
@@ -192,11 +189,11 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of ``[tool.release]``, for editors and for the reference page."""
-    schema = Settings.model_json_schema()
+    found = Settings.model_json_schema()
     names = list(definition.shipped())
-    schema["properties"]["targets"]["anyOf"][0]["items"]["enum"] = names
-    schema["$defs"]["TargetTable"]["properties"]["like"]["enum"] = names
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    found["properties"]["targets"]["anyOf"][0]["items"]["enum"] = names
+    found["$defs"]["TargetTable"]["properties"]["like"]["enum"] = names
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
 
 
 def problems_of(error: ConfigurationError, more: Collection[Problem]) -> ConfigurationError:

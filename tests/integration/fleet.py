@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any, Final
 import docker
 
 from tests.integration import databases, hosts, machines
-from tests.integration.machines import BALANCER, DOCKER, IMAGE, PODMAN, Engine, Node
+from tests.integration.machines import BALANCER, DOCKER, IMAGE, Engine, Node
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from docker.models.networks import Network
 
-__all__ = ["BALANCER", "DOCKER", "IMAGE", "PODMAN", "SOCKET", "Engine", "Fleet", "Node", "running"]
+__all__ = ["BALANCER", "DOCKER", "IMAGE", "SOCKET", "Engine", "Fleet", "Node", "running"]
 
 SOCKET: Final = "/run/haproxy/admin.sock"
 

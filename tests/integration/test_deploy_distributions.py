@@ -18,6 +18,7 @@ from tests.integration import fleet as fleets
 from tests.integration.conftest import repository
 from tests.integration.deploying import Deployer, debian, environment, sound
 from tests.integration.machines import IMAGE, NEWER, NEWER_PODMAN, Engine
+from tests.integration.test_two_targets import BOTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from tests.integration.fleet import Fleet
 
-NEW: Final = "debian-13"
-BOTH: Final = f"\n[tool.release.targets.debian-12]\n[tool.release.targets.{NEW}]\n"
 HOSTS: Final = {
     "twelve": Engine(image=IMAGE, options={}),
     "thirteen": Engine(image=NEWER, options={}),
@@ -95,6 +94,11 @@ def test_an_image_under_podman(ana: Deployer, fleet: Fleet) -> None:
     hosts.until(lambda: fleet.nodes["podman"].healthy(version="1.1.0"))
     assert ana.report("rollback", "image").versions == {"podman": ("1.1.0", "1.0.0")}
     sound(fleet, "1.0.0", "podman", form="oci")
+
+
+def test_bare(fleet: Fleet) -> None:
+    """None of them has what an installation must not need."""
+    assert {name: fleet.too_much(name) for name in fleet.hosts} == dict.fromkeys(HOSTS, "")
 
 
 @pytest.mark.parametrize(("name", "program", "other"), [("twelve", "gpgv", "sqv"), ("thirteen", "sqv", "gpgv")])

@@ -100,11 +100,19 @@ def test_its_life(site: Site, form: str) -> None:
     whole(new)
     assert host.ask("GET", f"/orders/{made['id']}") == (200, {"id": made["id"], "item": "a kettle", "quantity": 2})
 
+    if form == "oci":  # containers of the unit, not of the engine, come back with the machine
+        site.fleet.power_cut(form)
+        hosts.until(lambda: host.healthy(version=new), told=lambda: host.run("journalctl", "-u", "orders"))
     assert site.ana.report("rollback", form).versions == {form: (new, old)}
     whole(old)
     assert host.ask("GET", f"/orders/{made['id']}")[0] == 200
     events = [line["event"] for line in status(host, "orders")["history"]]
     assert events == ["confirmed"] * 3
+
+
+def test_bare(site: Site) -> None:
+    """None of the hosts has what an installation must not need."""
+    assert {name: site.fleet.too_much(name) for name in HOSTS} == dict.fromkeys(HOSTS, "")
 
 
 def test_what_is_not_published(site: Site) -> None:

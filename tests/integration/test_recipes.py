@@ -229,7 +229,8 @@ class TestQuadlet:
                 512,
                 ["no-new-privileges"],
             )
-            assert facts["EffectiveCaps"] in ([], None)
+            assert facts["EffectiveCaps"] is None  # podman's word for no capability at all
+            assert "--pull never" in " ".join(facts["Config"]["CreateCommand"]).replace("=", " ")
 
             rendered(beats, tmp_path, host, "quadlet", "1.1.0").follow()
             self.well(host, "1.1.0")

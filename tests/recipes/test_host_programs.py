@@ -216,6 +216,13 @@ def test_units_that_do_not_run_the_image() -> None:
         image.migration(line, "tinyapp", entry(form="oci"), ("tinyapp",))
 
 
+def test_an_engine_that_warns_beside_what_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As podman does; docker writes sha256: before an ID, podman does not."""
+    for answer in (f"sha256:{DIGEST}\n", f'level=warning msg="Using cgroups-v1"\n{DIGEST}\n'):
+        monkeypatch.setattr(shell, "run", lambda *argv, answer=answer: shell.Done(argv, 0, answer))
+        assert image.loaded("podman", entry(form="oci"))
+
+
 def test_an_engine_that_loads_another_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its tag may say what it likes."""
     said: list[tuple[str, ...]] = []

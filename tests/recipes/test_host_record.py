@@ -166,11 +166,19 @@ def test_the_lock_says_whose_it_is(tmp_path: Path) -> None:
         lease.take(place, order("bo"))
     assert "ana@laptop has been deploying here since 20" in refused.value.problem.message
     assert "--break-lock" in refused.value.problem.hint
-    assert not lease.give(place, order("bo"))
+    assert not lease.give(place, "bo")
     assert not lease.free(place, "bo")
     lease.take(place, order("bo"), by_force=True)
-    assert lease.give(place, order("bo"))
+    assert lease.give(place, "bo")
     assert record.lease(place) is None
+
+
+def test_the_lock_of_somebody_who_is_gone(tmp_path: Path) -> None:
+    place = record.Place("tinyapp", tmp_path)
+    lease.take(place, order("ana"))
+    assert lease.give(place, "bo", by_force=True)
+    assert record.lease(place) is None
+    assert not lease.give(place, "bo", by_force=True)
 
 
 def test_a_lock_ends_by_itself(tmp_path: Path) -> None:

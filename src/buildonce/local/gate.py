@@ -98,7 +98,7 @@ def await_health(services: Services, gate: Found, expected: Expected, *, alive: 
     *alive* raises when it never will. Raises :class:`ReleaseError` with what was answered last.
     """
     end = time.monotonic() + expected.timeout
-    successes, last = 0, "nothing"
+    successes = 0
     while successes < _SUCCESSES:
         alive()
         answer = _ask(services, gate, expected.health)
