@@ -9,6 +9,7 @@ import functools
 import hashlib
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from typing import Any
 
 import httpx
 
-from tests.registries import free_port
+from tests import ports
 
 OWNER, USER, EVE = "releases", "ci", "eve"
 PASSWORD = "correct horse: battery"  # of all users of all indexes
@@ -52,10 +53,18 @@ class Devpi:
         self.process = start([*DEVPI, *options], int(port), self.folder.parent / "log")
 
     def kill(self) -> None:
-        """End it as a power cut does."""
+        """End it as a power cut does. Its :meth:`start` may need :meth:`recover` before it."""
         assert self.process
         self.process.kill()
         self.process.wait()
+
+    def recover(self) -> None:
+        """What an administrator does when it was killed while it wrote and then does not start ("attempt to write a
+        readonly database", devpi issue 952): it opens its database for reading first, and who only reads cannot roll
+        back what SQLite's journal says was begun (sqlite.org/lockingv3.html, "hot journals").
+        """
+        with contextlib.closing(sqlite3.connect(self.folder / ".sqlite")) as database:
+            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
     def new_index(self, *, volatile: bool = False, upload: str = USER, name: str = "") -> str:
         """The path of a new index without bases."""
@@ -132,7 +141,7 @@ def new_devpi(folder: Path) -> Devpi:
         check=True,
         capture_output=True,
     )
-    port = free_port()
+    port = ports.free()
     made = Devpi(url=f"http://127.0.0.1:{port}", folder=serverdir)
     made.start()
     for user in (OWNER, USER, EVE):
@@ -177,7 +186,7 @@ def pypiserver(folder: Path, *, fallback: str = "") -> Pypiserver:
     files.mkdir(parents=True)
     hashed = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
     (folder / "htpasswd").write_text(f"{USER}:{{SHA}}{hashed}\n")
-    port = free_port()
+    port = ports.free()
     other = ["--fallback-url", fallback] if fallback else ["--disable-fallback"]
     options = [*other, "-p", str(port), "-i", "127.0.0.1", "-a", "update,list,download", "-P", str(folder / "htpasswd")]
     start([sys.executable, "-c", PYPISERVER, "run", *options, str(files)], port, folder / "log")

@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from tests import ports
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
@@ -60,13 +62,6 @@ class Running:
         return [f"{row['http.request.method']} {row['http.request.uri']}" for row in rows]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
 def running(
     folder: Path,
@@ -84,7 +79,7 @@ def running(
     program = shutil.which("docker-registry")
     assert program, "the Debian package docker-registry is missing"
     folder.mkdir(exist_ok=True)
-    port = free_port()
+    port = ports.free()
     settings: dict[str, Any] = {
         "version": "0.1",
         "log": {"level": "info", "formatter": "json", "accesslog": {"disabled": True}},

@@ -51,6 +51,9 @@ class _Echo(BaseHTTPRequestHandler):
             return
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.path == "/dying":
+            body = body[: len(body) // 2]
+            self.close_connection = True
         if self.command != "HEAD":
             self.wfile.write(body)
 
@@ -124,6 +127,12 @@ def test_an_answer_that_ends_in_the_middle(before: Proxy, path: str) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"http://{before.host}{path}")
     assert 0 < before.sent < len(BODY)
+
+
+def test_a_server_that_ends_in_the_middle_of_its_answer(before: Proxy) -> None:
+    """It is not waited for."""
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(f"http://{before.host}/dying", timeout=20)
 
 
 def test_an_answer_of_another_status_reaches_no_server(before: Proxy, heard: list[bytes]) -> None:

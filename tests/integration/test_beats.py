@@ -7,13 +7,13 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import ports
 from tests.integration import hosts
 from tests.integration.beats import FAULTS
 
@@ -46,10 +46,7 @@ class Running:
 
 @contextlib.contextmanager
 def serving(beats: Beats, version: str, folder: Path) -> Iterator[Running]:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    running = Running(beats[version].file("pex"), port, folder)
+    running = Running(beats[version].file("pex"), ports.free(), folder)
     try:
         yield running
     finally:

@@ -124,6 +124,7 @@ def test_the_server_is_killed_and_comes_back(release: Outgoing, tmp_path: Path, 
                 time.sleep(0.001)
             server.kill()
             running.result()
+            server.recover()
             server.start()
             assert server.seen(path, "tinyapp").keys() in (set(), OWN)
             before.reset()

@@ -17,6 +17,7 @@ import docker
 import pytest
 
 from buildonce.system.services import LABEL
+from tests import ports
 from tests.integration import hosts
 from tests.integration.hosts import Host
 
@@ -252,7 +253,7 @@ def test_what_is_not_healthy_or_interrupted_leaves_what_was(heart: Environment) 
     assert "wait for 1.6.0" in heart.interrupted("1.6.0", at="wait for 1.6.0")
     assert heart.left() == []
 
-    running = heart.up("1.0.0", "--port", str(free()))
+    running = heart.up("1.0.0", "--port", str(ports.free()))
     before = heart.left()
     said = heart.fails(1, "1.2.0")
     assert "not healthy within 6 s: /health answers 503" in said
@@ -277,15 +278,6 @@ def test_only_what_was_signed_is_started(heart: Environment) -> None:
     archive.write_bytes(data)
     assert "was signed" in heart.fails(4, "1.1.0")
     assert heart.left() == []
-
-
-def free() -> int:
-    """A port that nobody listens on."""
-    import socket
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def answers(url: str, version: str) -> None:

@@ -20,6 +20,7 @@ from buildonce.errors import ReleaseError
 from buildonce.local import gate
 from buildonce.system import share
 from buildonce.system.placing import Found, Said
+from tests import ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,12 +60,6 @@ def application() -> Iterator[int]:
         server.shutdown()
 
 
-def free() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def ask(url: str) -> dict[str, Any]:
     """Asked as in the container: the program comes as an argument, and the environment's proxies count for nothing."""
     program = share.path("recipes", "local", "gate.py").read_text("utf-8")
@@ -94,14 +89,14 @@ def test_it_asks_for_status_and_version(application: int, path: str, status: int
 
 
 def test_nobody_answers() -> None:
-    found = ask(f"http://127.0.0.1:{free()}/")
+    found = ask(f"http://127.0.0.1:{ports.free()}/")
     assert (found["status"], found["version"]) == (0, "")
     assert "refused" in found["why"]
 
 
 @contextlib.contextmanager
 def forwarding(to: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    port = free()
+    port = ports.free()
     with subprocess.Popen([sys.executable, GATE, "forward", str(port), "127.0.0.1", str(to)]) as process:
         try:
             end = time.monotonic() + 10
@@ -125,7 +120,7 @@ def test_it_hands_connections_on_whole(application: int) -> None:
 
 
 def test_a_connection_to_nobody_is_closed() -> None:
-    with forwarding(free()) as (_, port), socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with forwarding(ports.free()) as (_, port), socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         assert connection.recv(1) == b""
 
 

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from buildonce.errors import ReleaseError
-from tests import faults, registries
+from tests import faults, ports, registries
 from tests.publishers import small_images
 from tests.publishers.shelves import Shelf, means
 from tests.registries import PASSWORD, USER
@@ -190,7 +190,7 @@ def test_a_registry_that_is_read_only(tmp_path: Path, tools: Means, home: Path, 
 
 
 def test_a_registry_that_is_not_there(tools: Means, home: Path, release: Outgoing) -> None:
-    host = f"127.0.0.1:{registries.free_port()}"
+    host = f"127.0.0.1:{ports.free()}"
     with pytest.raises(ReleaseError, match="network"):
         Shelf(host=host, direct=host, name="team/x", means=tools).publisher().prepare(release)
 

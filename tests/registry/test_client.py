@@ -15,7 +15,7 @@ from buildonce.registry import Registry, Repository, client, uploading
 from buildonce.registry.client import MANIFEST_TYPE
 from buildonce.system import canonical, files
 from buildonce.system.net import Interrupted, RefusedError
-from tests import registries
+from tests import ports, registries
 from tests.system.server import serving
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def test_a_download_goes_on_where_the_line_broke(server: Running, net: Net, tmp_
 
 def test_a_line_that_is_down(server: Running, net: Net, tmp_path: Path) -> None:
     path, digest = blob(tmp_path, b"wheel")
-    registry = Registry(Repository.parse(f"oci://127.0.0.1:{registries.free_port()}/team/vault"), net)
+    registry = Registry(Repository.parse(f"oci://127.0.0.1:{ports.free()}/team/vault"), net)
     with pytest.raises(ReleaseError, match="the network was cut"):
         registry.push_blob(path, digest)
 

@@ -20,7 +20,7 @@ from buildonce.system import files
 from buildonce.system.console import SilentProgress
 from buildonce.system.net import Net
 from buildonce.vault import bundle, lock_digest, open_vault, read_listing, writable
-from tests import registries
+from tests import ports, registries
 from tests.vault.making import LOCK, TEXTS, Amounts, contents, wanted
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def test_told_to_stop_it_stops(filled: Filled, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["folder", "bundle", "web", "registry", "no tar"])
 def test_a_vault_that_is_not_there_is_named_once(kind: str, store: Store, net: Net, tmp_path: Path) -> None:
     (tmp_path / "no.tar").write_bytes(b"no archive" * 1000)
-    port = registries.free_port()
+    port = ports.free()
     place = {
         "folder": "gone",
         "bundle": "gone.tar",
