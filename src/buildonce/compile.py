@@ -174,40 +174,19 @@ def sdist(
     that wheels of two targets never share a file name. Raises :class:`BuildError` with the end of the log
     and, where the compiler says it, the package that is missing.
     """
-    key = files.sha256_bytes(
-        json.dumps(
-            {
-                "recipe": _RECIPE,
-                "sdist": chosen.file.sha256,
-                "environment": buildenv.key(env),
-                "hook": files.sha256_file(buildenv.hook_script()),
-                "root": root_key,
-                "build-tag": _build_tag(target),
-                "apt": sorted(apt),
-                "compressor": [compress.COMPRESSOR, zipped.LEVEL],
-            },
-            sort_keys=True,
-        ).encode()
-    )
 
     def make(into: Path) -> None:
         with files.scratch(into.parent, "compile") as aside:
             source = sdists.unpack(path, aside / "source")
+            clock = {"SOURCE_DATE_EPOCH": str(_CLOCK)}
             try:
-                raw = _built(
-                    "wheel",
-                    source,
-                    aside / "raw",
-                    env=env,
-                    runner=runner,
-                    environment={"SOURCE_DATE_EPOCH": str(_CLOCK)},
-                    log=log,
-                )
+                raw = _built("wheel", source, aside / "raw", env=env, runner=runner, environment=clock, log=log)
             except BuildError as error:
                 raise _explained(error, chosen, target, apt, log) from error
             made = normalise.wheel(raw, into, build_tag=_build_tag(target))
             _is(made, chosen)
 
+    key = _inputs(chosen, env=env, root_key=root_key, target=target, apt=apt)
     (made,) = store.folder("compiled", key, make).glob("*.whl")
     return Wheel(
         name=chosen.name,
@@ -217,6 +196,21 @@ def sdist(
         size=made.stat().st_size,
         sdist=chosen.file,
     )
+
+
+def _inputs(chosen: Chosen, *, env: Path, root_key: str, target: Target, apt: Sequence[str]) -> str:
+    """The digest of all that a compiled wheel is made from."""
+    facts = {
+        "recipe": _RECIPE,
+        "sdist": chosen.file.sha256,
+        "environment": buildenv.key(env),
+        "hook": files.sha256_file(buildenv.hook_script()),
+        "root": root_key,
+        "build-tag": _build_tag(target),
+        "apt": sorted(apt),
+        "compressor": [compress.COMPRESSOR, zipped.LEVEL],
+    }
+    return files.sha256_bytes(json.dumps(facts, sort_keys=True).encode())
 
 
 def _build_tag(target: Target) -> str:
