@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from packaging.version import Version
 
-    from buildonce.model import Chosen, Target
+    from buildonce.model import Chosen, Digest, Target
     from buildonce.protocols import Runner
     from buildonce.system.store import Store
 
@@ -198,7 +198,7 @@ def sdist(
     )
 
 
-def _inputs(chosen: Chosen, *, env: Path, root_key: str, target: Target, apt: Sequence[str]) -> str:
+def _inputs(chosen: Chosen, *, env: Path, root_key: str, target: Target, apt: Sequence[str]) -> Digest:
     """The digest of all that a compiled wheel is made from."""
     facts = {
         "recipe": _RECIPE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gzip
 import hashlib
 import io
@@ -27,7 +28,7 @@ from buildonce.builders.oci import OciBuilder
 from buildonce.errors import VerificationError
 from buildonce.oci.configuration import CONFIG_ENTRY
 from buildonce.system import archive as archives
-from buildonce.system import compress, files, share
+from buildonce.system import compress, execution, files, share
 from buildonce.system.store import Store
 from tests.oci import image_stage
 from tests.oci.test_reading import Parts, described, parts_of, place, replace_all, rewrite
@@ -271,16 +272,14 @@ def test_the_whole_standard_library_imports(image: Any) -> None:
 def test_a_running_service_is_healthy_and_stops_at_once(image: Any) -> None:
     with served(image) as container:
         asked = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/').read().decode())"
-        said = b""
-        for _ in range(50):
-            code, said = container.exec_run([PYTHON, "-c", asked])
-            if code == 0:
-                break
+        execute = functools.partial(execution.execute, container.client.api, container.id)
+        end = time.monotonic() + 30
+        while (said := execute([PYTHON, "-W", "ignore", "-c", asked])).code and time.monotonic() < end:
             time.sleep(0.2)
-        assert json.loads(said)["uid"] == 65532
+        assert json.loads(said.stdout)["uid"] == 65532, said
         health = ["-I", "-S", "/usr/lib/buildonce/health.py"]
-        assert container.exec_run([PYTHON, *health, "http://127.0.0.1:8080/health"])[0] == 0
-        assert container.exec_run([PYTHON, *health, "http://127.0.0.1:8080/ill"])[0] == 1
+        assert execute([PYTHON, *health, "http://127.0.0.1:8080/health"]).code == 0
+        assert execute([PYTHON, *health, "http://127.0.0.1:8080/ill"]).code == 1
         for _ in range(150):
             container.reload()
             if container.attrs["State"]["Health"]["Status"] == "healthy":

@@ -27,11 +27,14 @@ from platformdirs import user_cache_path
 from buildonce import target as targets
 from buildonce.debs import lock as deb_lock
 from buildonce.system import engine as engines
+from buildonce.system import execution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from docker.models.containers import Container
+
+    from buildonce.system.execution import Ended
 
 __all__ = [
     "HERE",
@@ -123,10 +126,14 @@ class Host:
 
     def run(self, *argv: str, check: bool = True, user: str = "", environment: Mapping[str, str] | None = None) -> str:
         """What the command printed (both streams); fails the test when it failed, unless told otherwise."""
-        code, output = self.container.exec_run(list(argv), user=user, environment=dict(environment or {}))
-        text = b"".join([output] if isinstance(output, bytes) else output).decode(errors="replace")
-        assert not check or code == 0, f"{' '.join(argv)} ended with {code}:\n{text}"
-        return text
+        ended = self.execute(*argv, user=user, environment=environment)
+        assert not check or ended.code == 0, f"{' '.join(argv)} ended with {ended.code}:\n{ended.output}"
+        return ended.output
+
+    def execute(self, *argv: str, user: str = "", environment: Mapping[str, str] | None = None) -> Ended:
+        """The same, whatever its exit code."""
+        client = self.container.client.api
+        return execution.execute(client, str(self.container.id), argv, user=user, environment=environment)
 
     def sh(self, script: str, *, user: str = "", environment: Mapping[str, str] | None = None) -> str:
         """The same for lines of shell; the first that fails ends it."""
@@ -134,7 +141,7 @@ class Host:
 
     def succeeds(self, *argv: str) -> bool:
         """Whether the command ends with 0."""
-        return bool(self.container.exec_run(list(argv)).exit_code == 0)
+        return self.execute(*argv).code == 0
 
     def put(self, path: Path, folder: str) -> str:
         """Copy a file or folder into *folder* of the host; answers its place there."""

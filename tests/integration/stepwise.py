@@ -142,13 +142,12 @@ class Machine:
     def step(self, name: str, *arguments: str) -> Answer:
         """Run one step of the host program."""
         command = ["python3", f"{HOME}/host.pyz", name, "--name", "beat", *arguments]
-        code, (out, err) = self.host.container.exec_run(command, demux=True)
-        lines = (out or b"").decode().splitlines()
-        text = (err or b"").decode(errors="replace")
-        assert len(lines) == 1, f"{name} ended with {code}: {lines}\n{text}"
-        answer = Answer(code, json.loads(lines[0]), text)
+        ended = self.host.execute(*command)
+        lines = ended.stdout.splitlines()
+        assert len(lines) == 1, f"{name} ended with {ended.code}: {lines}\n{ended.stderr}"
+        answer = Answer(ended.code, json.loads(lines[0]), ended.stderr)
         assert answer["step"] == name
-        assert answer["ok"] is (code == 0), lines
+        assert answer["ok"] is (ended.code == 0), lines
         return answer
 
     def preflight(self, plan: Mapping[str, Any]) -> Answer:

@@ -71,8 +71,8 @@ class WebHost:
             self.host.run("ln", "-s", place, "/srv/web/debian")
 
     def update(self) -> tuple[int, str]:
-        code, output = self.host.container.exec_run(["apt-get", "update"])
-        return code, output.decode(errors="replace")
+        ended = self.host.execute("apt-get", "update")
+        return ended.code, ended.output
 
     def gets(self, package: str) -> tuple[str, str]:
         self.host.run("sh", "-euc", "rm -rf /srv/got; mkdir -m 777 /srv/got")

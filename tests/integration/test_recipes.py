@@ -59,10 +59,9 @@ class Recipe:
     def follow(self, block: int = 0, *, code: int = 0, **environment: str) -> str:
         """Run a block of the README; answers what it said."""
         script = f"cd '{self.place}'\n{self.lines(block)}"
-        status, output = self.host.container.exec_run(["sh", "-eu", "-c", script], environment=environment)
-        text = b"".join([output] if isinstance(output, bytes) else output).decode(errors="replace")
-        assert status == code, text
-        return text
+        ended = self.host.execute("sh", "-eu", "-c", script, environment=environment)
+        assert ended.code == code, ended.output
+        return ended.output
 
 
 def rendered(beats: Beats, folder: Path, host: Host, name: str, version: str, port: int = 8000) -> Recipe:

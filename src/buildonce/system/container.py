@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from buildonce.errors import BuildError, TimeLimitError
-from buildonce.system import archive, files, terminal
+from buildonce.system import archive, execution, files, terminal
 from buildonce.system.engine import LABEL, connected, mark
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ __all__ = ["Box", "Mount", "interact", "run"]
 
 _PLACE: Final = "/tmp"  # noqa: S108 - where the container that carries files has the volume; it never runs
 _STREAMS: Final = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-_STDOUT: Final = 1
-_FRAME: Final = 8  # bytes before every piece of output: which stream, three of nothing, length
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +74,9 @@ def run(box: Box, *, host: Host, output: Callable[[bool, bytes], None], limit: f
             with host.heeding(end):
                 client.start(made)
                 timer.start()
-                _follow(channel, output)
+                with channel.makefile("rb") as stream:
+                    for is_stdout, data in execution.frames(stream):
+                        output(is_stdout, data)
         finally:
             timer.cancel()
         if expired.is_set():
@@ -185,16 +185,6 @@ def _created(client: Any, box: Box, mounts: Sequence[Any], now: float, *, tty: b
         yield made
     finally:
         client.remove_container(made, force=True, v=True)
-
-
-def _follow(channel: Any, output: Callable[[bool, bytes], None]) -> None:
-    """Take the engine's stream apart until it ends: https://docs.docker.com/engine/api/ (ContainerAttach)."""
-    with channel.makefile("rb") as stream:
-        while len(head := stream.read(_FRAME)) == _FRAME:
-            left = int.from_bytes(head[4:], "big")
-            while left and (data := stream.read(min(left, 1 << 16))):
-                output(head[0] == _STDOUT, data)
-                left -= len(data)
 
 
 def _bring_back(chunks: Iterable[bytes], into: Path) -> None:

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from buildonce.errors import BuildError
+from buildonce.system import execution
 from buildonce.system.engine import connected
 from buildonce.system.placing import Found, Said, Service, Volume
 
@@ -121,13 +122,10 @@ class Services:
         import docker
 
         try:
-            made = self._client.exec_create(found.id, list(argv), user=user, environment=dict(environment or {}))
-            output = self._client.exec_start(made["Id"])
+            ended = execution.execute(self._client, found.id, argv, user=user, environment=environment)
         except docker.errors.APIError as error:  # it has just ended
             return Said(code=_NOT_RUN, output=str(error))
-        return Said(
-            code=int(self._client.exec_inspect(made["Id"])["ExitCode"] or 0), output=output.decode(errors="replace")
-        )
+        return Said(code=ended.code, output=ended.output)
 
     def put(self, found: Found, folder: str, texts: Mapping[str, bytes], *, mode: int = 0o644, owner: int = 0) -> None:
         """Write files into *folder*, which is there."""
