@@ -15,9 +15,9 @@ from typing import IO, TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Ended", "execute", "frames"]
+__all__ = ["NOT_RUN", "Ended", "execute", "frames"]
 
-_NOT_RUN: Final = 126  # as a shell says it
+NOT_RUN: Final = 126  # a code as a shell says it
 _STDOUT: Final = 1
 _FRAME: Final = 8  # bytes before every piece of output: which stream, three of nothing, length
 _PIECE: Final = 1 << 16
@@ -71,7 +71,7 @@ def execute(
         docker.errors.create_api_error_from_http_exception(error)
     while (state := client.exec_inspect(made))["Running"]:  # it has closed its streams before its end
         time.sleep(0.05)
-    code = _NOT_RUN if state["ExitCode"] is None else int(state["ExitCode"])
+    code = NOT_RUN if state["ExitCode"] is None else int(state["ExitCode"])
     return Ended(code=code, pieces=tuple(frames(io.BytesIO(response.content))))
 
 

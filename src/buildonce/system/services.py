@@ -26,7 +26,6 @@ LABEL: Final = "org.buildonce.up"
 
 _RUN: Final = f"{LABEL}.run"  # who made it, so that what an interrupted one made is removed and nothing else
 _FACT: Final = f"{LABEL}.fact."
-_NOT_RUN: Final = 126  # as a shell says it
 _LOOPBACK: Final = "127.0.0.1"
 _BRIDGE: Final = "bridge"  # the engine's own network
 
@@ -124,7 +123,7 @@ class Services:
         try:
             ended = execution.execute(self._client, found.id, argv, user=user, environment=environment)
         except docker.errors.APIError as error:  # it has just ended
-            return Said(code=_NOT_RUN, output=str(error))
+            return Said(code=execution.NOT_RUN, output=str(error))
         return Said(code=ended.code, output=ended.output)
 
     def put(self, found: Found, folder: str, texts: Mapping[str, bytes], *, mode: int = 0o644, owner: int = 0) -> None:
